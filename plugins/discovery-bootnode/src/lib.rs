@@ -1,0 +1,1 @@
+//! Discovery: signed records at a bootnode, static peers, and the registry service.

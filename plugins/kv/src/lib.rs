@@ -1,0 +1,1 @@
+//! Application: signed key-value writes.

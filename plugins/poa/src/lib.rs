@@ -1,0 +1,1 @@
+//! Consensus: validators take turns, a quorum makes each block final.

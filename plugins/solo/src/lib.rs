@@ -1,0 +1,1 @@
+//! Consensus: one node seals; and the follower, which only verifies.

@@ -1,0 +1,1 @@
+//! Storage: one redb file.

@@ -1,0 +1,1 @@
+//! Transport: authenticated peers, JSON-RPC and WebSocket over hyper.

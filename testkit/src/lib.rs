@@ -1,0 +1,1 @@
+//! In-memory plugins and the deterministic simulator.
