@@ -12,9 +12,7 @@ use quorate_kernel::{
     node::{Node, NodeOptions, Running},
     registry::Registry,
 };
-use quorate_testkit::memory::{
-    Hub, MemoryDiscoveryPlugin, MemoryStoragePlugin, MemoryTransportPlugin,
-};
+use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryStoragePlugin, MemoryTransportPlugin};
 
 const NAMES: [&str; 3] = ["validator-1", "validator-2", "validator-3"];
 
@@ -61,7 +59,8 @@ impl Network {
              [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n"
         );
         let config = Config::parse("node.toml", &text, self.directory.path(), &[]).unwrap();
-        let assembly = config.assemble(&self.registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)));
+        let assembly =
+            config.assemble(&self.registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)));
         Node::start(assembly, &NodeOptions { new_validator: true, version: "test" }).unwrap()
     }
 

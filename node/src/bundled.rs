@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use quorate::{Application, FinalityProof, Genesis, Settings, consensus::Context, plugin::StoragePlugin};
 use quorate_kernel::registry::Registry;
+use quorate_kv::KvPlugin;
+use quorate_poa::PoaPlugin;
+use quorate_solo::{FollowerPlugin, SoloPlugin};
+use quorate_storage_redb::RedbPlugin;
 
 use crate::exit::{Exit, Failure};
 
@@ -13,6 +17,11 @@ const STORAGE: &str = "redb";
 /// Every bundled plugin.
 pub fn registry() -> Registry {
     Registry::new()
+        .with_consensus(PoaPlugin)
+        .with_consensus(SoloPlugin)
+        .with_consensus(FollowerPlugin)
+        .with_storage(RedbPlugin)
+        .with_application(KvPlugin)
 }
 
 /// The store of a data directory.

@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    commands::{backup, check, completions, config, export, import, init, key, plugin, run, status, verify},
+    commands::{backup, check, completions, config, export, import, init, key, kv, plugin, run, status, verify},
     devnet,
     exit::{EXIT_CODES_HELP, Failure},
     logging::{self, LogFormat},
@@ -15,7 +15,7 @@ Examples:
   quorate status                        how its validators stand
   quorate run --config validator-1.toml run one node
 
-Results go to stdout, logs and progress to stderr. NO_COLOR turns colours off; RUST_LOG sets what is logged when --log-level
+Results go to stdout, logs and progress to stderr. NO_COLOR turns colours off; RUST_LOG sets what is logged when --log-level \
 does not.";
 
 /// Runs networks of validators that make transactions final by a quorum, and checks what they made.
@@ -86,6 +86,9 @@ pub enum Command {
     /// Have a running node write a consistent copy of its data
     #[command(after_help = backup::EXAMPLES)]
     Backup(backup::BackupArgs),
+    /// Sign, submit and ask for key-value transactions
+    #[command(after_help = kv::EXAMPLES)]
+    Kv(kv::KvArgs),
     /// The plugins of this program
     #[command(after_help = plugin::EXAMPLES)]
     Plugin(plugin::PluginArgs),
@@ -128,6 +131,7 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Import(args) => import::run(&args),
             Command::Backup(args) => backup::run(&args),
+            Command::Kv(args) => kv::run(&args),
             Command::Plugin(args) => plugin::run(&args),
             Command::Completions(args) => completions::completions(&args, &mut Cli::command()),
             Command::Man => completions::man(Cli::command()),

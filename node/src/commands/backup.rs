@@ -17,7 +17,7 @@ Examples:
   quorate backup --rpc http://127.0.0.1:8001 --to /var/backups/validator-1 --token-file devnet/admin.token
   quorate verify --data /var/backups/validator-1 --genesis devnet/genesis.toml
 
-The node writes the copy on its own machine, of one final block and everything before, while it goes on. Keys and guards are not part
+The node writes the copy on its own machine, of one final block and everything before, while it goes on. Keys and guards are not part \
 of it. The node's file must name the token: [node] admin_token_file.";
 
 /// How long a copy may take.

@@ -109,14 +109,40 @@ fn effective(args: &ShowArgs) -> Result<Vec<Setting>, Failure> {
             Setting { key, value, origin }
         })
         .collect();
-    let PoolLimits { count_max, bytes_max, per_sender_max } = PoolLimits::default();
-    for (key, value) in [("count_max", count_max), ("bytes_max", bytes_max), ("per_sender_max", per_sender_max)] {
-        let key = format!("pool.{key}");
+    for (key, value) in defaults(&table) {
         if !settings.iter().any(|setting| setting.key == key) {
-            settings.push(Setting { key, value: value.into(), origin: "default".into() });
+            settings.push(Setting { key, value, origin: "default".into() });
         }
     }
+    settings.sort_by(|one, other| one.key.cmp(&other.key));
     Ok(settings)
+}
+
+/// What holds for keys which are not there: the pool's, and each plugin's as its example shows them.
+fn defaults(table: &toml::Table) -> Vec<(String, Value)> {
+    let PoolLimits { count_max, bytes_max, per_sender_max } = PoolLimits::default();
+    let pool = [("count_max", count_max), ("bytes_max", bytes_max), ("per_sender_max", per_sender_max)];
+    let mut found: Vec<(String, Value)> = pool.map(|(key, value)| (format!("pool.{key}"), value.into())).to_vec();
+    let plugins = bundled::registry().list();
+    let mut note = |slot: &str, path: &str, filled: &toml::Value| {
+        let name = filled.get("plugin").and_then(toml::Value::as_str);
+        let plugin = plugins.iter().find(|(of, plugin)| *of == slot && Some(plugin.name) == name);
+        let example = plugin.map_or("", |(_, plugin)| own_example(slot, plugin)).parse::<toml::Table>();
+        let values = example.map(|example| flatten(&example)).unwrap_or_default();
+        found.extend(values.into_iter().map(|(key, value)| (join(path, &key), value)));
+    };
+    for (slot, value) in table {
+        match value {
+            toml::Value::Table(_) => note(slot, slot, value),
+            toml::Value::Array(services) => {
+                for (index, service) in services.iter().enumerate() {
+                    note(slot, &join(slot, &index.to_string()), service);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// The line of every key.
@@ -237,7 +263,7 @@ fn slot_schema(plugins: &[(&'static str, Descriptor)], slot: &str) -> Value {
         .map(|plugin| {
             json!({
                 "if": {"properties": {"plugin": {"const": plugin.name}}},
-                "then": {"description": plugin.summary, "properties": example_properties(plugin.example)},
+                "then": {"description": plugin.summary, "properties": example_properties(own_example(slot, plugin))},
             })
         })
         .collect();
@@ -252,6 +278,11 @@ fn slot_schema(plugins: &[(&'static str, Descriptor)], slot: &str) -> Value {
         object.insert("allOf".into(), variants.into());
     }
     schema
+}
+
+/// A plugin's example, if it is of the node's own settings: for consensus and application it is of what stands in genesis.
+fn own_example(slot: &str, plugin: &Descriptor) -> &'static str {
+    if matches!(slot, "consensus" | "application") { "" } else { plugin.example }
 }
 
 /// Properties of a plugin from its example: each key's type and default, described by the comment above it.

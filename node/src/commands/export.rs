@@ -18,7 +18,7 @@ Examples:
   quorate export --data data/validator-1 chain.export
   quorate export --rpc http://127.0.0.1:8001 chain.export
 
-The file holds genesis and every block with its proof of finality; its bytes are described in docs/export-format.md. Exporting
+The file holds genesis and every block with its proof of finality; its bytes are described in docs/export-format.md. Exporting \
 does not verify: `quorate verify chain.export` does, and `quorate import` always.";
 
 /// Options of `export`.

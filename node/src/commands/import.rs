@@ -20,7 +20,7 @@ pub const EXAMPLES: &str = "\
 Example:
   quorate import chain.export --data data/backend --genesis genesis.toml
 
-The whole file is verified before the first block is written; a directory that holds part of the same chain is completed. Without
+The whole file is verified before the first block is written; a directory that holds part of the same chain is completed. Without \
 --genesis the file's own is used: then compare the chain id.";
 
 /// Options of `import`.

@@ -23,8 +23,8 @@ Examples:
   quorate init --dir net
   quorate init --dir net --validators 4 --block-interval-ms 1000 --chain-name council
 
-Writes genesis.toml, keys/NAME.key (mode 0600) with NAME.guard for those that vote, validator-N.toml, bootnode.toml, backend.toml
-and admin.token. To spread the network over machines, give each the genesis, its own TOML file, key and guard, and change the
+Writes genesis.toml, keys/NAME.key (mode 0600) with NAME.guard for those that vote, validator-N.toml, bootnode.toml, backend.toml \
+and admin.token. To spread the network over machines, give each the genesis, its own TOML file, key and guard, and change the \
 addresses.";
 
 /// When the network of well-known development keys began.

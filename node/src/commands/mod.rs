@@ -8,6 +8,7 @@ pub mod export;
 pub mod import;
 pub mod init;
 pub mod key;
+pub mod kv;
 pub mod plugin;
 pub mod receipt;
 pub mod run;

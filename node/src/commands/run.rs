@@ -31,7 +31,7 @@ Examples:
   quorate run --config validator-1.toml
   QUORATE__TRANSPORT__RPC_LISTEN=127.0.0.1:9001 quorate run --config validator-1.toml
 
-SIGINT or SIGTERM stops the node within 5 s; a second one stops it at once. A validator's key needs its guard (NAME.guard beside
+SIGINT or SIGTERM stops the node within 5 s; a second one stops it at once. A validator's key needs its guard (NAME.guard beside \
 NAME.key): --new-validator makes one, and is right only for a key that never signed anywhere.";
 
 /// Threads for sockets and what runs beside; the node's loop has one of its own.

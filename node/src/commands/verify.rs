@@ -26,8 +26,8 @@ Examples:
   quorate verify --rpc http://127.0.0.1:8001 --genesis genesis.toml --json
   quorate verify receipt receipt.json --genesis genesis.toml
 
-Every block is checked: its place, hashes and roots, the quorum of signatures that makes it final, and its transactions, by
-executing them. Exits with 1 and the height and reason at the first violation. Without --genesis the source's own genesis is
+Every block is checked: its place, hashes and roots, the quorum of signatures that makes it final, and its transactions, by \
+executing them. Exits with 1 and the height and reason at the first violation. Without --genesis the source's own genesis is \
 used: then compare the chain id.";
 
 /// Options of `verify`.

@@ -32,7 +32,7 @@ pub(super) fn text(directory: &Path, children: &[Child]) -> String {
     format!(
         "\nA network of {} validators runs in {directory}\n\n{table}\n
 Submit   quorate kv put --rpc {first} --key-seed alice --wait greeting hello
-Ask      quorate kv get --rpc {first} greeting
+Ask      quorate kv get --rpc {first} --key-seed alice greeting
 Look     quorate status{all}
 Verify   quorate verify --rpc {first} --genesis {directory}/genesis.toml
 Logs     {directory}/logs/   nodes {directory}/{NODES_FILE}   operator's token {directory}/{ADMIN_TOKEN}

@@ -49,9 +49,9 @@ Examples:
   quorate devnet --fresh --block-interval-ms 0     start over; a block as soon as there is work
   quorate devnet --dir /tmp/n --validators 4 --ports-from 9000
 
-Each node writes its log to DIR/logs/NAME.log (32 MiB at most, and one before); its warnings and errors are shown here too,
-each after the node's name. DIR/nodes.json lists name, role, pid, addresses and files of every node once all are ready.
-Ctrl-C or SIGTERM stops the gateway, then the validators, then the bootnode, each with SIGTERM and, 5 s later, SIGKILL; a second
+Each node writes its log to DIR/logs/NAME.log (32 MiB at most, and one before); its warnings and errors are shown here too, \
+each after the node's name. DIR/nodes.json lists name, role, pid, addresses and files of every node once all are ready. \
+Ctrl-C or SIGTERM stops the gateway, then the validators, then the bootnode, each with SIGTERM and, 5 s later, SIGKILL; a second \
 Ctrl-C kills all at once. A node that dies is reported and not restarted: `quorate run --config DIR/NAME.toml` does that.";
 
 /// Options of `devnet`.

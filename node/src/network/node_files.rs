@@ -10,7 +10,8 @@ fn head(plan: &Plan, what: &str, name: &str, role: &str, role_comment: &str) -> 
         r#"#:schema ./{SCHEMA_FILE}
 # {what}
 # Run it: `quorate run --config {name}.toml`; check it: `quorate check --config {name}.toml`.
-# Paths are relative to this file. One value may be replaced from outside: QUORATE__TRANSPORT__RPC_LISTEN=127.0.0.1:9001.
+# Paths are relative to this file. What is not set has a default; see it all: `quorate config show --config {name}.toml`.
+# One value may be replaced from outside: QUORATE__TRANSPORT__RPC_LISTEN=127.0.0.1:9001.
 
 [node]
 # The node's name, for people: in logs, status and other nodes' lists of peers.
