@@ -4,9 +4,10 @@ use std::{
     fs::File,
     io::BufReader,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use quorate::{Bytes, Genesis, Height, Settings, storage::Snapshot};
+use quorate::{Bytes, Genesis, Height, Settings, Storage, storage::Snapshot};
 use quorate_kernel::layout::ChainReader;
 use serde_json::{Value, json};
 
@@ -68,6 +69,8 @@ impl Source for FileSource {
 pub struct DirectorySource {
     directory: PathBuf,
     snapshot: Box<dyn Snapshot>,
+    /// Held because a snapshot does not outlive its store.
+    _storage: Arc<dyn Storage>,
     genesis: String,
     tip: Height,
     next: Height,
@@ -91,7 +94,7 @@ impl DirectorySource {
         let snapshot = storage.snapshot()?;
         let chain = ChainReader(snapshot.as_ref());
         let (Some(tip), Some(genesis)) = (chain.tip()?, chain.genesis()?) else { return Err(nothing()) };
-        Ok(Self { directory: directory.into(), snapshot, genesis, tip: tip.height, next: Height(1) })
+        Ok(Self { directory: directory.into(), snapshot, _storage: storage, genesis, tip: tip.height, next: Height(1) })
     }
 }
 
@@ -100,7 +103,7 @@ impl DirectorySource {
 /// # Errors
 ///
 /// [`Failure`].
-pub fn open_storage(directory: &Path) -> Result<std::sync::Arc<dyn quorate::Storage>, Failure> {
+pub fn open_storage(directory: &Path) -> Result<Arc<dyn Storage>, Failure> {
     let plugin = bundled::storage()?;
     plugin.open(&Settings::from_text(""), directory).map_err(|error| {
         let failure = Failure::from(error);
