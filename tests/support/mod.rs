@@ -47,15 +47,19 @@ pub struct Network {
     ports_from: u16,
 }
 
+/// Rows of ports given to tests of this process so far: no two tests are given the same.
+static ROWS: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+
 /// A row of ports that are free now.
 pub fn free_ports(count: u16) -> u16 {
-    let mut from = 20_000 + (std::process::id() % 500) as u16 * 20;
     loop {
+        let row = ROWS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let start = (std::process::id() % 200) as u16 * 60;
+        let from = 20_000 + (start + row * count) % 12_000;
         let all: Vec<_> = (from..from + count).map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
         if all.len() == usize::from(count) {
             return from;
         }
-        from = if from > 31_000 { 20_000 } else { from + count };
     }
 }
 
