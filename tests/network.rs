@@ -43,8 +43,13 @@ fn a_transaction_becomes_final_with_a_receipt_that_one_flipped_bit_spoils() {
     let verify = |content: &str| {
         std::fs::write(&file, content).unwrap();
         let genesis = network.genesis();
-        let output =
-            Command::new(QUORATE).args(["verify", "receipt"]).arg(&file).arg("--genesis").arg(genesis).output().unwrap();
+        let output = Command::new(QUORATE)
+            .args(["verify", "receipt"])
+            .arg(&file)
+            .arg("--genesis")
+            .arg(genesis)
+            .output()
+            .unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     let good = receipt["receipt"].to_string();
@@ -88,9 +93,8 @@ fn without_a_quorum_nothing_is_final_and_the_status_says_why() {
     network.kill(1);
     network.kill(2);
     let id = submit(network.rpc(0), &writer.next());
-    let stalled = eventually("the status says stalled", || {
-        status(network.rpc(0)).filter(|status| status["status"] == "stalled")
-    });
+    let stalled =
+        eventually("the status says stalled", || status(network.rpc(0)).filter(|status| status["status"] == "stalled"));
     let detail = stalled["detail"].as_str().unwrap();
     assert!(detail.contains("1 of 2") && detail.contains("validator-2"), "{detail}");
     let pending = rpc(network.rpc(0), "quorate_receipt", json!([id])).unwrap();

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use quorate::{Application, FinalityProof, Genesis, Settings, consensus::Context, plugin::StoragePlugin};
+use quorate_discovery_bootnode::{BootnodeDiscoveryPlugin, RegistryServicePlugin, StaticDiscoveryPlugin};
 use quorate_kernel::registry::Registry;
 use quorate_kv::KvPlugin;
 use quorate_poa::PoaPlugin;
 use quorate_solo::{FollowerPlugin, SoloPlugin};
 use quorate_storage_redb::RedbPlugin;
+use quorate_transport_http::HttpPlugin;
 
 use crate::exit::{Exit, Failure};
 
@@ -21,7 +23,11 @@ pub fn registry() -> Registry {
         .with_consensus(SoloPlugin)
         .with_consensus(FollowerPlugin)
         .with_storage(RedbPlugin)
+        .with_transport(HttpPlugin)
+        .with_discovery(BootnodeDiscoveryPlugin)
+        .with_discovery(StaticDiscoveryPlugin)
         .with_application(KvPlugin)
+        .with_service(RegistryServicePlugin::default())
 }
 
 /// The store of a data directory.
