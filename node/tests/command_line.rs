@@ -286,6 +286,10 @@ fn the_shipped_configs_are_what_init_writes_with_development_keys() {
         let text =
             fs::read_to_string(shipped.join(&name)).unwrap_or_else(|error| panic!("{}: {error}", name.display()));
         let written = fs::read_to_string(folder.path().join(&name)).unwrap();
-        assert!(text == written, "node-configs/{} differs from what init writes", name.display());
+        assert!(
+            text == written,
+            "node-configs/{} differs from what init writes; make it anew: rm -r node-configs; quorate init --development --dir node-configs",
+            name.display()
+        );
     }
 }
