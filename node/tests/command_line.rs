@@ -218,6 +218,32 @@ fn completions_and_the_manual_name_every_command() {
 }
 
 #[test]
+fn devnet_names_the_port_in_use_and_its_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let from = (port - 1).to_string();
+    let output = quorate(&["devnet", "--dir", folder.path().to_str().unwrap(), "--ports-from", &from]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains(&format!("127.0.0.1:{port} (clients of validator-1)")), "{}", stderr(&output));
+    assert!(!folder.path().join("nodes.json").exists());
+}
+
+#[test]
+fn devnet_refuses_options_that_its_network_does_not_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().to_str().unwrap();
+    assert_eq!(code(&init(folder.path(), &["--ports-from", "9400"])), 0);
+    for option in
+        [["--validators", "4"], ["--block-interval-ms", "1"], ["--ports-from", "9500"], ["--fault-model", "crash"]]
+    {
+        let output = quorate(&[&["devnet", "--dir", directory], option.as_slice()].concat());
+        assert_eq!(code(&output), 2, "{option:?}");
+        assert!(stderr(&output).contains("--fresh"), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn a_silent_node_is_told_in_status() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
@@ -260,6 +286,10 @@ fn the_shipped_configs_are_what_init_writes_with_development_keys() {
         let text =
             fs::read_to_string(shipped.join(&name)).unwrap_or_else(|error| panic!("{}: {error}", name.display()));
         let written = fs::read_to_string(folder.path().join(&name)).unwrap();
-        assert!(text == written, "node-configs/{} differs from what init writes", name.display());
+        assert!(
+            text == written,
+            "node-configs/{} differs from what init writes; make it anew: rm -r node-configs; quorate init --development --dir node-configs",
+            name.display()
+        );
     }
 }

@@ -91,6 +91,10 @@ struct Listed<'a> {
 pub fn run(args: &DevnetArgs, globals: &Globals) -> Result<(), Failure> {
     let directory = Directory::lock(&args.dir)?;
     if args.fresh {
+        if directory.is_network() {
+            // A node that still runs from these files must not lose them under its feet.
+            check_ports(&members(directory.path(), true)?)?;
+        }
         directory.clear()?;
     }
     if directory.is_network() {

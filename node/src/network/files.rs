@@ -24,6 +24,9 @@ const LOCK: &str = ".lock";
 /// Where keys, chains and logs are.
 const FOLDERS: [&str; 3] = ["keys", "data", "logs"];
 
+/// By these a network is known.
+const LANDMARKS: [&str; 4] = ["genesis.toml", "bootnode.toml", "validator-1.toml", "keys"];
+
 /// The files of a network that hold no secret: name and text, in the order in which they are written.
 pub type Files = Vec<(String, String)>;
 
@@ -98,13 +101,23 @@ impl Directory {
         Ok(found)
     }
 
-    /// Removes what belongs to a network: its files, keys, chains and logs, nothing else.
+    /// Removes a network: its files, keys, chains and logs, nothing else.
     ///
     /// # Errors
     ///
-    /// [`Exit::Disk`].
+    /// [`Exit::Failed`] when what is there does not look like a network made here: somebody's folder `data` stays. [`Exit::Disk`].
     pub fn clear(&self) -> Result<(), Failure> {
-        for path in self.remains()? {
+        let remains = self.remains()?;
+        let made_here =
+            self.path.join(INCOMPLETE).exists() || LANDMARKS.iter().all(|name| self.path.join(name).exists());
+        if let (Some(first), false) = (remains.first(), made_here) {
+            return Err(Failure::failed(format!(
+                "{} exists, but {} holds no network made by quorate; nothing is removed, choose another --dir",
+                first.display(),
+                self.path.display()
+            )));
+        }
+        for path in remains {
             let is_folder = path.is_dir() && !path.is_symlink();
             let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(|error| Failure::disk(path.display(), &error))?;
@@ -180,7 +193,7 @@ mod tests {
     use super::*;
 
     fn files(text: &str) -> Files {
-        vec![("validator-1.toml".into(), text.into()), ("genesis.toml".into(), text.into())]
+        ["validator-1.toml", "bootnode.toml", "genesis.toml"].map(|name| (name.into(), text.into())).into()
     }
 
     #[test]
@@ -211,6 +224,16 @@ mod tests {
         assert!(!directory.is_network());
         directory.write(true, |_| Ok(files("whole"))).unwrap();
         assert_eq!(fs::read_to_string(folder.path().join("genesis.toml")).unwrap(), "whole");
+    }
+
+    #[test]
+    fn somebodys_folders_are_not_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("data")).unwrap();
+        fs::write(folder.path().join("genesis.toml"), "mine").unwrap();
+        let directory = Directory::lock(folder.path()).unwrap();
+        assert_eq!(directory.clear().unwrap_err().exit, Exit::Failed);
+        assert!(folder.path().join("data").exists() && folder.path().join("genesis.toml").exists());
     }
 
     #[test]
