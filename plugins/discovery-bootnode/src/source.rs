@@ -171,7 +171,7 @@ impl Source {
             self.follow(&body);
         }
         let (mut status, mut body) = self.register().await?;
-        if false {
+        if status == StatusCode::CONFLICT && self.follow(&body) {
             (status, body) = self.register().await?;
         }
         if status != StatusCode::OK {

@@ -261,28 +261,40 @@ impl Client {
     }
 
     pub(crate) async fn next(&mut self) -> DiscoveryEvent {
-        tokio::time::timeout(DEADLINE, self.events.recv()).await.expect("an event in time").expect("it runs")
+        self.first(Some).await
+    }
+
+    /// The first event from here on of which `wanted` makes something.
+    async fn first<T>(&mut self, wanted: impl Fn(DiscoveryEvent) -> Option<T>) -> T {
+        let search = async {
+            loop {
+                let event = self.events.recv().await.expect("the discovery runs");
+                if let Some(found) = wanted(event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, search).await.expect("the event comes in time")
     }
 
     /// The next peer found: name and address.
     pub(crate) async fn found(&mut self) -> (String, String) {
-        loop {
-            if let DiscoveryEvent::Found { name, address, .. } = self.next().await {
-                return (name, address);
-            }
-        }
+        let found = |event| match event {
+            DiscoveryEvent::Found { name, address, .. } => Some((name, address)),
+            _ => None,
+        };
+        self.first(found).await
     }
 
     /// The next state of the source that is so and says this.
     pub(crate) async fn source(&mut self, wanted: bool, words: &str) -> String {
-        loop {
-            if let DiscoveryEvent::Source { reachable, detail } = self.next().await
-                && reachable == wanted
-                && detail.contains(words)
-            {
-                return detail;
+        let state = |event| match event {
+            DiscoveryEvent::Source { reachable, detail } if reachable == wanted && detail.contains(words) => {
+                Some(detail)
             }
-        }
+            _ => None,
+        };
+        self.first(state).await
     }
 
     pub(crate) async fn stop(self) {
