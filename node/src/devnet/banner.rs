@@ -30,7 +30,7 @@ pub(super) fn text(directory: &Path, children: &[Child]) -> String {
     let all: String = validators.iter().map(|child| format!(" --rpc {}", child.member.rpc_url())).collect();
     let (table, directory) = (output::table(&rows), directory.display());
     format!(
-        "\nA network of {} validators runs in {directory}\n\n{table}\n
+        "\nA network of {} runs in {directory}\n\n{table}\n
 Submit   quorate kv put --rpc {first} --key-seed alice --wait greeting hello
 Ask      quorate kv get --rpc {first} --key-seed alice greeting
 Look     quorate status{all}
@@ -38,6 +38,6 @@ Verify   quorate verify --rpc {first} --genesis {directory}/genesis.toml
 Logs     {directory}/logs/   nodes {directory}/{NODES_FILE}   operator's token {directory}/{ADMIN_TOKEN}
 Stop     Ctrl-C; started again, it goes on with the same chain
 ",
-        validators.len()
+        if validators.len() == 1 { "1 validator".to_owned() } else { format!("{} validators", validators.len()) }
     )
 }
