@@ -192,6 +192,22 @@ fn nodes_do_not_outlive_a_devnet_that_was_killed() {
 }
 
 #[test]
+fn a_second_signal_does_not_wait_for_a_node_that_hangs() {
+    let mut devnet = Devnet::new();
+    let from = devnet.ports_from.to_string();
+    let nodes = devnet.start(&["--ports-from", &from, "--no-gateway"]);
+    kill_process(pid(pids(&nodes)[1]), Signal::STOP).unwrap();
+    let begun = Instant::now();
+    devnet.signal(Signal::TERM);
+    eventually("the others have stopped", || (!lives(pids(&nodes)[2]) && !lives(pids(&nodes)[3])).then_some(()));
+    assert!(lives(pids(&nodes)[1]));
+    devnet.signal(Signal::INT);
+    assert_eq!(devnet.wait().code(), Some(0));
+    none_left(&pids(&nodes));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_node_that_does_not_start_is_named_and_ends_the_rest() {
     let mut devnet = Devnet::new();
     let from = devnet.ports_from.to_string();
