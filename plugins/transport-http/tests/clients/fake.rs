@@ -24,7 +24,7 @@ use quorate::{
 use quorate_transport_http::{client::Clients, settings::HttpSettings};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-pub const GENESIS: &str = r#"
+pub(crate) const GENESIS: &str = r#"
 chain_name = "test"
 genesis_time = 2026-01-01T00:00:00Z
 [consensus]
@@ -39,9 +39,9 @@ name = "validator-2"
 public_key = "0x0202020202020202020202020202020202020202020202020202020202020202"
 "#;
 
-pub const TOKEN: &str = "the-operators-token";
+pub(crate) const TOKEN: &str = "the-operators-token";
 
-pub fn genesis() -> Genesis {
+pub(crate) fn genesis() -> Genesis {
     Genesis::parse("genesis", GENESIS).unwrap()
 }
 
@@ -52,24 +52,24 @@ struct Chain {
 }
 
 /// Transactions which begin with one of these words get the answer that the word says; those which begin with `hold` stay pending.
-pub struct FakeNode {
+pub(crate) struct FakeNode {
     chain: Mutex<Chain>,
     pub health: Mutex<Health>,
     /// Never answers while set.
     pub mute: AtomicBool,
 }
 
-pub fn id_of(bytes: &[u8]) -> TransactionId {
+pub(crate) fn id_of(bytes: &[u8]) -> TransactionId {
     TransactionId::new(*Hash::of(&[bytes]).as_bytes())
 }
 
 impl FakeNode {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { chain: Mutex::default(), health: Mutex::default(), mute: AtomicBool::new(false) })
     }
 
     /// Makes the next block of what waits.
-    pub fn seal(&self) -> Arc<Head> {
+    pub(crate) fn seal(&self) -> Arc<Head> {
         let mut chain = self.chain.lock().unwrap();
         let (held, transactions): (Vec<_>, Vec<_>) =
             std::mem::take(&mut chain.pool).into_iter().partition(|bytes| bytes.starts_with(b"hold"));
@@ -270,7 +270,7 @@ impl Identity for NoKey {
     }
 }
 
-pub fn context(node: &Arc<FakeNode>) -> TransportContext {
+pub(crate) fn context(node: &Arc<FakeNode>) -> TransportContext {
     TransportContext {
         chain_id: genesis().chain_id(),
         chain_name: "test".into(),
@@ -285,7 +285,7 @@ pub fn context(node: &Arc<FakeNode>) -> TransportContext {
 }
 
 /// A running server of clients.
-pub struct Server {
+pub(crate) struct Server {
     pub node: Arc<FakeNode>,
     pub address: SocketAddr,
     commands: mpsc::Sender<TransportCommand>,
@@ -293,12 +293,12 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with("").await
     }
 
     /// With further settings.
-    pub async fn with(settings: &str) -> Self {
+    pub(crate) async fn with(settings: &str) -> Self {
         let text = format!("rpc_listen = \"127.0.0.1:0\"\npeer_listen = \"127.0.0.1:0\"\n{settings}");
         let settings = HttpSettings::read(&Settings::from_text(&text)).unwrap();
         let node = FakeNode::new();
@@ -310,13 +310,13 @@ impl Server {
     }
 
     /// Makes a block and tells subscribers.
-    pub async fn seal(&self) -> Arc<Head> {
+    pub(crate) async fn seal(&self) -> Arc<Head> {
         let head = self.node.seal();
         self.commands.send(TransportCommand::Committed(Arc::clone(&head))).await.unwrap();
         head
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.commands.send(TransportCommand::Stop).await.unwrap();
         tokio::time::timeout(std::time::Duration::from_secs(2), self.running).await.expect("stops in time").unwrap();
     }

@@ -9,22 +9,22 @@ use tokio::{
 };
 
 /// What any answer in these tests may take at most.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub head: String,
     pub body: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
 
 /// Reads one answer from the connection.
-pub async fn read_answer(stream: &mut TcpStream) -> Answer {
+pub(crate) async fn read_answer(stream: &mut TcpStream) -> Answer {
     tokio::time::timeout(PATIENCE, async {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -45,13 +45,13 @@ pub async fn read_answer(stream: &mut TcpStream) -> Answer {
 }
 
 /// Sends raw bytes and reads one answer.
-pub async fn raw(address: SocketAddr, request: &[u8]) -> Answer {
+pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request).await.unwrap();
     read_answer(&mut stream).await
 }
 
-pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+pub(crate) async fn request(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
     let length = body.len();
     let mut bytes =
         format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n").into_bytes();
@@ -59,16 +59,16 @@ pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &st
     raw(address, &bytes).await
 }
 
-pub async fn get(address: SocketAddr, path: &str) -> Answer {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, "GET", path, "", b"").await
 }
 
-pub async fn post(address: SocketAddr, body: &str) -> Answer {
+pub(crate) async fn post(address: SocketAddr, body: &str) -> Answer {
     request(address, "POST", "/", "content-type: application/json\r\n", body.as_bytes()).await
 }
 
 /// Makes a call and returns the whole answer.
-pub async fn call(address: SocketAddr, method: &str, params: Value) -> Value {
+pub(crate) async fn call(address: SocketAddr, method: &str, params: Value) -> Value {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
     let answer = post(address, &body.to_string()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -78,13 +78,13 @@ pub async fn call(address: SocketAddr, method: &str, params: Value) -> Value {
 }
 
 /// Makes a call that succeeds.
-pub async fn ok(address: SocketAddr, method: &str, params: Value) -> Value {
+pub(crate) async fn ok(address: SocketAddr, method: &str, params: Value) -> Value {
     let answer = call(address, method, params).await;
     answer.get("result").cloned().unwrap_or_else(|| panic!("{method}: {answer}"))
 }
 
 /// Makes a call that fails, and returns its code and `data`.
-pub async fn fail(address: SocketAddr, method: &str, params: Value) -> (i64, Value) {
+pub(crate) async fn fail(address: SocketAddr, method: &str, params: Value) -> (i64, Value) {
     let answer = call(address, method, params).await;
     let error = answer.get("error").cloned().unwrap_or_else(|| panic!("{method}: {answer}"));
     (error["code"].as_i64().unwrap(), error["data"].clone())
