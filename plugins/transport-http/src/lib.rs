@@ -1,1 +1,3 @@
 //! Transport: authenticated peers, JSON-RPC and WebSocket over hyper.
+
+pub mod peer;
