@@ -1,6 +1,5 @@
-//! Transport over HTTP: clients by JSON-RPC and WebSocket over hyper.
-//!
-//! Read [`settings`] for addresses and limits, then [`client`].
+//! Transport: authenticated peers, JSON-RPC and WebSocket over hyper.
 
 pub mod client;
+pub mod peer;
 pub mod settings;
