@@ -12,5 +12,6 @@ mod ethereum;
 mod fake;
 mod hostile;
 mod net;
+mod plugin;
 mod rpc;
 mod websocket;
