@@ -13,5 +13,6 @@ mod fake;
 mod hostile;
 mod net;
 mod plugin;
+mod real;
 mod rpc;
 mod websocket;
