@@ -1,4 +1,4 @@
-//! Existing Ethereum clients, unchanged, from their registries: ethers, viem, web3.js, web3.py.
+//! Existing Ethereum clients, unchanged, from their registries: ethers, viem, web3.js, web3.py, cast.
 //!
 //! Versions are pinned in `package-lock.json` and `requirements.txt`. They are installed below `target/tmp`, once for each state of
 //! those files. Without npm or Python the tests fail: they would otherwise say more than is known.
@@ -137,6 +137,11 @@ async fn viem_connects_sends_waits_and_follows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn web3_js_connects_sends_waits_and_follows() {
     node_script("web3js.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cast_asks_sends_and_waits() {
+    node_script("cast.mjs").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
