@@ -39,7 +39,7 @@ struct Partial {
 }
 
 impl Assembly {
-    /// `strangers` is what unfinished messages of peers that are neither validators nor dialled may take together.
+    /// `strangers` is what unfinished messages of peers that are no validators may take together.
     pub(super) fn new(strangers: Arc<Budget>) -> Self {
         Self { strangers, partial: PerClass::default() }
     }

@@ -30,6 +30,9 @@ const STOOD_WELL: Duration = Duration::from_secs(10);
 /// Addresses of one host name which are tried in one attempt at most.
 const RESOLVED_MAX: usize = 8;
 
+/// How long one of several addresses may take to answer.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// Dials `peer` whenever it has no connection, until the node stops.
 pub(super) async fn keep(shared: Arc<Shared>, peer: PeerId, mut address: watch::Receiver<String>) {
     let mut pause = Pause::default();
@@ -102,9 +105,10 @@ async fn connect(address: &str) -> Result<TcpStream, Failure> {
     let resolved = lookup_host(address).await.map_err(|error| Failure::broken("name not resolved", &error))?;
     let mut failure = Failure::Broken("the name has no address".into());
     for address in resolved.take(RESOLVED_MAX) {
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failure = Failure::broken("not connected", &error),
+        match timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(error)) => failure = Failure::broken("not connected", &error),
+            Err(elapsed) => failure = Failure::broken("not connected", &elapsed),
         }
     }
     Err(failure)

@@ -13,7 +13,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::{
     Peers, accept, dial,
@@ -44,7 +44,7 @@ pub(super) async fn run(
     let listener = TcpListener::from_std(listener).map_err(failed)?;
     info!(address = %address, "peers listened for");
     let shared = Arc::new(Shared::new(settings, context, tls, events));
-    let mut hub = Hub { shared, dials: HashMap::new(), tasks: JoinSet::new() };
+    let mut hub = Hub { shared, dials: HashMap::new(), own_key_dialled: false, tasks: JoinSet::new() };
     hub.tasks.spawn(accept::run(Arc::clone(&hub.shared), listener));
     loop {
         tokio::select! {
@@ -62,6 +62,8 @@ pub(super) async fn run(
 struct Hub {
     shared: Arc<Shared>,
     dials: HashMap<PeerId, watch::Sender<String>>,
+    /// Whether it was logged that this node was told to dial itself.
+    own_key_dialled: bool,
     tasks: JoinSet<()>,
 }
 
@@ -73,7 +75,7 @@ impl Hub {
             TransportCommand::Dial { peer, address } => self.dial(peer, address),
             TransportCommand::Disconnect { peer, reason, ban_ms } => {
                 let reason = printable(&reason, REASON_BYTES_MAX);
-                info!(%peer, reason, ban_ms, "peer banned");
+                info!(%peer, reason, ban_ms, "peer disconnect ordered");
                 locked(&self.shared.table).ban(peer, &reason, Duration::from_millis(ban_ms), Instant::now());
             }
             TransportCommand::Validators(validators) => locked(&self.shared.table).set_validators(&validators),
@@ -88,7 +90,7 @@ impl Hub {
             return;
         }
         let table = locked(&self.shared.table);
-        table.send(to, class, bytes, &self.shared.strangers_sync, |peer, outbox, pushed| match pushed {
+        table.send(to, class, bytes, &self.shared.strangers_unsent, |peer, outbox, pushed| match pushed {
             Pushed::Queued | Pushed::Closed => {}
             Pushed::Dropped(count) if count % DROPS_LOGGED_EVERY == 1 => {
                 warn!(%peer, ?class, count, "message dropped: send queue full");
@@ -116,7 +118,9 @@ impl Hub {
             return;
         }
         if peer == self.shared.own {
-            debug!(address, "peer not dialled: it is this node");
+            if !std::mem::replace(&mut self.own_key_dialled, true) {
+                info!(address, "peer not dialled: it has this node's key");
+            }
             return;
         }
         if self.dials.len() >= DIALS_MAX {
@@ -125,6 +129,7 @@ impl Hub {
         }
         let (sender, receiver) = watch::channel(address);
         self.dials.insert(peer, sender);
+        locked(&self.shared.table).want(peer);
         self.tasks.spawn(dial::keep(Arc::clone(&self.shared), peer, receiver));
     }
 

@@ -67,7 +67,7 @@ pub(super) async fn run(shared: &Arc<Shared>, standing: Standing) {
         Incoming { reader, buffer: read, assembly: Assembly::new(Arc::clone(&shared.strangers_partial)) };
     let mut outgoing = Outgoing { writer, pending: BytesMut::new() };
     let ended = tokio::select! {
-        ended = incoming.run(shared, peer, origin) => ended,
+        ended = incoming.run(shared, peer) => ended,
         ended = outgoing.run(&outbox, shared.timing) => ended,
         ended = overdue(&outbox) => ended,
     };
@@ -131,10 +131,10 @@ struct Incoming<R> {
 }
 
 impl<R: AsyncRead + Unpin> Incoming<R> {
-    async fn run(&mut self, shared: &Shared, peer: PeerId, origin: Origin) -> Ended {
+    async fn run(&mut self, shared: &Shared, peer: PeerId) -> Ended {
         let mut last_frame = Instant::now();
         loop {
-            match self.take_frame(shared, peer, origin, last_frame) {
+            match self.take_frame(shared, peer, last_frame) {
                 Ok(Taken::Nothing) => {}
                 Ok(Taken::Frame(whole)) => {
                     last_frame = Instant::now();
@@ -172,14 +172,14 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
     }
 
     /// Takes one frame out of the buffer, if it is there whole.
-    fn take_frame(&mut self, shared: &Shared, peer: PeerId, origin: Origin, now: Instant) -> Result<Taken, Violation> {
+    fn take_frame(&mut self, shared: &Shared, peer: PeerId, now: Instant) -> Result<Taken, Violation> {
         let Some(Header { kind, body_bytes }) = Header::parse(&self.buffer)? else { return Ok(Taken::Nothing) };
         let Some(body) = self.buffer.get(HEADER_BYTES..HEADER_BYTES + body_bytes) else { return Ok(Taken::Nothing) };
         let taken = match kind {
             Kind::Heartbeat => Taken::Frame(None),
             Kind::Goodbye => Taken::Goodbye(Goodbye::decode(body)?),
             Kind::First(class) => {
-                let trusted = || locked(&shared.table).trusts(peer, origin);
+                let trusted = || locked(&shared.table).is_validator(peer);
                 Taken::Frame(self.assembly.first(class, body, now, trusted)?)
             }
             Kind::Next(class) => Taken::Frame(self.assembly.next(class, body, now)?),

@@ -28,8 +28,8 @@
 //! |---|---|
 //! | half handshakes, slow bytes | [`HANDSHAKES_MAX`] sockets, [`HANDSHAKES_PER_ADDRESS_MAX`] from one address, the oldest closed for a newer, each for five seconds |
 //! | connections of many keys | [`PeerSettings::connections_max`], and so many from one address; validators do not count |
-//! | long messages never finished | 128 MiB for all strangers together, 60 s each |
-//! | blocks asked for and not read | 128 MiB for all strangers together, 30 s without progress |
+//! | long messages never finished | 128 MiB for all but validators together, 60 s each |
+//! | blocks asked for and not read | 128 MiB for all but validators together, 30 s without progress |
 //! | messages faster than the kernel takes them | one from each connection waits; long ones in the queue have 64 MiB together |
 //! | refusals in the log | 16 a second, each address' reason once until it changes |
 
@@ -66,7 +66,7 @@ use tokio::sync::mpsc;
 
 pub use self::accept::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX};
 
-/// Peers that are neither validators nor dialled by this node, unless the settings say otherwise.
+/// Connections of peers that are neither validators nor dialled by this node, unless the settings say otherwise.
 pub const CONNECTIONS_MAX: usize = 64;
 
 /// Those of them from one address.

@@ -36,9 +36,9 @@ pub(super) const POOL_BOUNDS: QueueBounds = QueueBounds { count: 4096, bytes: 2 
 /// Sync messages that may wait: answers to requests, of which a peer has few open.
 pub(super) const SYNC_BOUNDS: QueueBounds = QueueBounds { count: 64, bytes: 2 * MESSAGE_BYTES_MAX };
 
-/// Sync bytes that may wait for all connections of strangers together; broadcast messages are shared between the queues, but
-/// blocks are sent to each who asks.
-pub(super) const STRANGERS_SYNC_BYTES_MAX: usize = 128 << 20;
+/// Bytes that may wait for all connections of strangers together, broadcasts not counted: those are shared between the queues,
+/// but blocks are sent to each who asks.
+pub(super) const STRANGERS_UNSENT_BYTES_MAX: usize = 128 << 20;
 
 /// Bytes gathered for one write; with one fragment more, what a vote waits for at most.
 const BATCH_BYTES: usize = 64 << 10;
@@ -98,7 +98,8 @@ struct Queue {
 }
 
 impl Outbox {
-    /// Queues a message of at most [`MESSAGE_BYTES_MAX`]; `strangers` bounds sync messages to a peer that is nobody's choice.
+    /// Queues a message of at most [`MESSAGE_BYTES_MAX`]; `strangers` is what it is held within, if it is for a
+    /// stranger alone.
     pub(super) fn push(&self, class: Class, bytes: &Bytes, strangers: Option<&Arc<Budget>>) -> Pushed {
         let mut state = locked(&self.state);
         if state.goodbye.is_some() {
@@ -108,10 +109,7 @@ impl Outbox {
         let bounds = bounds(class);
         let mut fits = queue.waiting.len() < bounds.count && queue.bytes + bytes.len() <= bounds.bytes;
         let mut charge = None;
-        if fits
-            && class == Class::Sync
-            && let Some(budget) = strangers
-        {
+        if fits && let Some(budget) = strangers {
             charge = budget.take(bytes.len());
             fits = charge.is_some();
         }

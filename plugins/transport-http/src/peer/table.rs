@@ -19,8 +19,9 @@
 //!
 //! # Limits
 //!
-//! Connections that this node dialled and those of validators do not count: the former are its own choice, the latter are as many as
-//! validators times [`LINKS_PER_KEY_MAX`]. That is the validators' reserve: strangers can't take their place.
+//! Connections with peers that this node dials and with validators do not count: the former are its own choice, the latter are as
+//! many as validators times [`LINKS_PER_KEY_MAX`]. That is the validators' reserve: strangers can't take their place. Memory is
+//! shared by all but validators, since who is dialled may be a stranger's word.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -128,6 +129,7 @@ pub(super) struct Table {
     limits: Limits,
     peers: HashMap<PeerId, Entry>,
     validators: HashSet<PeerId>,
+    dialled: HashSet<PeerId>,
     bans: HashMap<PeerId, Ban>,
     next_id: u64,
     stopping: bool,
@@ -140,6 +142,7 @@ impl Table {
             limits,
             peers: HashMap::new(),
             validators: HashSet::new(),
+            dialled: HashSet::new(),
             bans: HashMap::new(),
             next_id: 0,
             stopping: false,
@@ -151,9 +154,19 @@ impl Table {
         self.own < peer
     }
 
-    /// Whether the peer is a validator, or was dialled.
-    pub(super) fn trusts(&self, peer: PeerId, origin: Origin) -> bool {
-        origin == Origin::Dialled || self.validators.contains(&peer)
+    /// Whether the peer is a validator, whose messages do not depend on what strangers leave.
+    pub(super) fn is_validator(&self, peer: PeerId) -> bool {
+        self.validators.contains(&peer)
+    }
+
+    /// Whether a connection with the peer counts against the limits.
+    fn counts(&self, peer: PeerId, origin: Origin) -> bool {
+        origin != Origin::Dialled && !self.is_validator(peer) && !self.dialled.contains(&peer)
+    }
+
+    /// Notes that this node wants a connection with the peer, whoever dials.
+    pub(super) fn want(&mut self, peer: PeerId) {
+        self.dialled.insert(peer);
     }
 
     /// Whether a connection could be taken, duplicates aside.
@@ -171,12 +184,12 @@ impl Table {
             return Err(Goodbye::new(Farewell::TooMany, reason));
         }
         let Origin::Accepted(address) = claim.origin else { return Ok(()) };
-        if self.trusts(claim.peer, claim.origin) {
+        if !self.counts(claim.peer, claim.origin) {
             return Ok(());
         }
         let (mut all, mut here) = (0, 0);
         for (peer, entry) in &self.peers {
-            for link in entry.links.iter().filter(|link| !self.trusts(*peer, link.origin)) {
+            for link in entry.links.iter().filter(|link| self.counts(*peer, link.origin)) {
                 // The link to be replaced by this one does not count.
                 if *peer == claim.peer && link.instance == claim.instance {
                     continue;
@@ -251,6 +264,8 @@ impl Table {
     }
 
     /// Queues a message for one peer, or for all; what became of it on each connection is told to `report`.
+    ///
+    /// What is sent to one peer that is no validator is held within `strangers`; a broadcast is one copy for all queues.
     pub(super) fn send(
         &self,
         to: Option<PeerId>,
@@ -263,7 +278,7 @@ impl Table {
         let all = one.is_none().then_some(&self.peers).into_iter().flatten();
         for (peer, entry) in one.flatten().into_iter().chain(all) {
             for link in &entry.links {
-                let budget = (!self.trusts(*peer, link.origin)).then_some(strangers);
+                let budget = (to.is_some() && !self.is_validator(*peer)).then_some(strangers);
                 report(*peer, &link.outbox, link.outbox.push(class, bytes, budget));
             }
         }
@@ -357,7 +372,7 @@ mod tests {
         assert_eq!(refused(&mut table, &claim(9, 3, 3)).farewell, Farewell::TooMany);
         let mut sent = 0;
         let message = Bytes::from_static(b"vote");
-        table.send(Some(peer(9)), Class::Consensus, &message, &Budget::new(0), |_, _, pushed| {
+        table.send(Some(peer(9)), Class::Consensus, &message, &Budget::new(1 << 10), |_, _, pushed| {
             sent += u8::from(pushed == Pushed::Queued);
         });
         assert_eq!(sent, 2);
@@ -376,6 +391,8 @@ mod tests {
         table.admit(&claim(20, 1, 1), now).unwrap();
         table.admit(&claim(21, 1, 1), now).unwrap();
         table.admit(&Claim { origin: Origin::Dialled, ..claim(14, 1, 1) }, now).unwrap();
+        table.want(peer(15));
+        table.admit(&claim(15, 1, 1), now).unwrap();
     }
 
     #[test]

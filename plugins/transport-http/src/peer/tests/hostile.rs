@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-use super::network::{PATIENCE, TestKey, TestNode, assert_undisturbed, id, impatient, pair, settings};
+use super::network::{PATIENCE, TestKey, TestNode, assert_undisturbed, context, id, impatient, pair, settings};
 use crate::peer::{
     accept::{HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX},
     frame::{self, HEADER_BYTES, Header, Kind},
@@ -248,6 +248,28 @@ async fn unfinished_messages_of_strangers_have_bounded_memory() {
     assert!(reason.contains("unfinished messages of strangers fill their 134217728 bytes"), "{reason}");
     assert!(traitors.len() <= 3);
     assert_undisturbed(&mut one, &mut two).await;
+}
+
+/// It keeps its connection alive with heartbeats, but takes nothing of what it is sent.
+#[tokio::test]
+async fn a_peer_that_reads_nothing_is_let_go() {
+    let mut node = TestNode::start_with(&impatient(), &context(1, 1));
+    let traitor = Traitor::greeted(2, node.address, node.id).await;
+    assert_eq!(node.up().await, id(2));
+    let (reader, mut writer) = tokio::io::split(traitor.stream);
+    let beating = tokio::spawn(async move {
+        let mut heartbeat = BytesMut::new();
+        frame::put(&mut heartbeat, Kind::Heartbeat, &[]);
+        while writer.write_all(&heartbeat).await.is_ok() && writer.flush().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    for _ in 0..3 {
+        node.send(id(2), Class::Sync, vec![0; MESSAGE_BYTES_MAX]).await;
+    }
+    assert_eq!(node.down().await, (id(2), "took no bytes for 1000 ms".to_owned()));
+    beating.abort();
+    drop(reader);
 }
 
 #[tokio::test]
