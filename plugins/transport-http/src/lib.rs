@@ -13,7 +13,7 @@
 //!                       |  TransportCommand, TransportEvent
 //! ```
 //!
-//! Read `settings` for addresses and limits, [`client`] and [`peer`] for the two sides, `plugin` for how they are put together.
+//! Read [`settings`] for addresses and limits, [`client`] and [`peer`] for the two sides, `plugin` for how they are put together.
 
 pub mod client;
 pub mod peer;

@@ -1,0 +1,16 @@
+//! One file a command: its options, its examples, what it does.
+
+pub mod backup;
+pub mod check;
+pub mod completions;
+pub mod config;
+pub mod export;
+pub mod import;
+pub mod init;
+pub mod key;
+pub mod kv;
+pub mod plugin;
+pub mod receipt;
+pub mod run;
+pub mod status;
+pub mod verify;

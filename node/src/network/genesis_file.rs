@@ -1,0 +1,81 @@
+//! The text of a network's `genesis.toml`, every key commented.
+
+use crate::network::Plan;
+
+/// Renders genesis.
+pub fn genesis(plan: &Plan) -> String {
+    let Plan { chain_name, genesis_time, block_interval_ms, delta_ms, application, .. } = plan;
+    let fault_model = plan.fault_model.as_str();
+    let mut text = format!(
+        r#"# Genesis: what all nodes of this network agree on before the first block. The chain id is the hash of these values
+# (comments and the order of keys do not count), and every signature covers it: a node with other values is of another
+# network. Change nothing here once a node has started.
+
+# The network's name, for people: 1 to 64 bytes.
+chain_name = {name}
+# When the network began, in UTC. Every block is later.
+genesis_time = {genesis_time}
+
+# How blocks are decided.
+[consensus]
+# Validators take turns, and a quorum of signatures makes a block final.
+plugin = "poa"
+# What the network withstands:
+#   "crash"           some may stop and return (1 of 3), on any network; a dishonest validator is noticed, not withstood;
+#   "byzantine-sync"  some may be dishonest (1 of 3), as long as messages between honest ones arrive within delta_ms;
+#   "byzantine"       fewer than a third may be dishonest (0 of 3, 1 of 4), on any network.
+fault_model = "{fault_model}"
+# Time between blocks, in milliseconds. 0 makes a block as soon as there is work.
+block_interval_ms = {block_interval_ms}
+# Transactions in a block at most.
+block_transactions_max = 32
+# Bytes of a block at most.
+block_bytes_max = 1048576
+# Bound on everything between an honest validator's sending and another's having judged it: network, disk, execution; in
+# milliseconds. "byzantine-sync" relies on it; 400 suits one region, 1000 several.
+delta_ms = {delta_ms}
+# Blocks without transactions: "always" at every interval, "never", or "heartbeat" every heartbeat_ms.
+empty_blocks = "heartbeat"
+# Time between blocks while there is nothing to decide, in milliseconds.
+heartbeat_ms = 60000
+# How long one attempt to decide a block may grow to, in milliseconds, when attempts fail; at least 20 delta_ms.
+round_timeout_max_ms = {round_timeout_max_ms}
+# How far a block's time may be ahead of a validator's clock, in milliseconds.
+drift_ms = 2000
+
+# What the chain is for.
+[application]
+{application_settings}
+# The validators in turn order; block h is made by number h modulo their count, counted from 0. Each has a name, for people,
+# and its node's public key (`quorate key show`).
+"#,
+        name = quoted(chain_name),
+        round_timeout_max_ms = delta_ms.saturating_mul(20).max(30_000),
+        application_settings = application_settings(application),
+    );
+    for member in &plan.validators {
+        let (name, public_key) = (quoted(&member.name), member.public_key);
+        text.push_str(&format!("[[validator]]\nname = {name}\npublic_key = \"{public_key}\"\n\n"));
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+fn application_settings(plugin: &str) -> String {
+    match plugin {
+        "kv" => "\
+# Signed key-value writes.
+plugin = \"kv\"
+# Bytes of a value at most.
+value_bytes_max = 1024
+"
+        .to_owned(),
+        other => format!("plugin = {}\n", quoted(other)),
+    }
+}
+
+/// A TOML basic string.
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

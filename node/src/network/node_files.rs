@@ -1,0 +1,109 @@
+//! The text of each node's TOML file, every key commented.
+
+use crate::network::{Member, Plan, genesis_file::quoted};
+
+/// Where editors find the schema, beside the files.
+pub(super) const SCHEMA_FILE: &str = "node.schema.json";
+
+fn head(plan: &Plan, what: &str, name: &str, role: &str, role_comment: &str) -> String {
+    format!(
+        r#"#:schema ./{SCHEMA_FILE}
+# {what}
+# Run it: `quorate run --config {name}.toml`; check it: `quorate check --config {name}.toml`.
+# Paths are relative to this file. What is not set has a default; see it all: `quorate config show --config {name}.toml`.
+# One value may be replaced from outside: QUORATE__TRANSPORT__RPC_LISTEN=127.0.0.1:9001.
+
+[node]
+# The node's name, for people: in logs, status and other nodes' lists of peers.
+name = {name_quoted}
+# {role_comment}
+role = "{role}"
+# What all nodes of the network agree on; must be the same file everywhere.
+genesis = "genesis.toml"
+# The node's private key (mode 0600). Its guard, which never lets it sign twice differently, lies beside it as {name}.guard:
+# move the two only together, and never run one key on two machines.
+key_file = "keys/{name}.key"
+# Where the node keeps what it must not lose.
+data_dir = "data/{name}"
+# The operator's secret, which operator-only requests such as `quorate backup` must carry.
+{token}admin_token_file = "admin.token"
+"#,
+        name_quoted = quoted(name),
+        // There is no secret in files that everybody has.
+        token = if plan.admin_token { "" } else { "# " },
+    )
+}
+
+fn slots(plan: &Plan, consensus: &str, consensus_comment: &str, rpc_port: u16, peer_port: u16) -> String {
+    format!(
+        r#"
+# {consensus_comment}
+[consensus]
+plugin = "{consensus}"
+
+# Where the chain is kept: one file in data_dir.
+[storage]
+plugin = "redb"
+
+# How peers and clients reach this node.
+[transport]
+plugin = "http"
+# Where clients ask: JSON-RPC, WebSocket, /health, /metrics.
+rpc_listen = "127.0.0.1:{rpc_port}"
+# Where peers connect, over TLS with both nodes' keys.
+peer_listen = "127.0.0.1:{peer_port}"
+
+# How peers are found.
+[discovery]
+plugin = "bootnode"
+# The bootnode's address. A node that started without it keeps trying; nodes that know each other go on without it.
+url = "http://127.0.0.1:{bootnode_port}"
+
+# What the chain is for: the plugin that genesis names. Its shared settings stand there.
+[application]
+plugin = {application}
+"#,
+        bootnode_port = plan.ports.bootnode(),
+        application = quoted(&plan.application),
+    )
+}
+
+/// Renders the file of validator `index`, from 0.
+pub fn validator(plan: &Plan, index: u16, member: &Member) -> String {
+    let count = plan.validators.len();
+    let what =
+        format!("{}: validator {} of {count}. It makes blocks in its turn and votes on all.", member.name, index + 1);
+    let role = "validator: votes with its key, which genesis lists.";
+    let mut text = head(plan, &what, &member.name, "validator", role);
+    let comment = "The plugin that genesis names. What all nodes must agree on stands there, not here.";
+    text.push_str(&slots(plan, "poa", comment, plan.ports.rpc(index), plan.ports.peer(index)));
+    text
+}
+
+/// Renders the backend's file: a node that verifies every block and answers clients.
+pub fn backend(plan: &Plan) -> String {
+    let what = "backend: verifies every block from genesis on and answers clients; it has no vote.";
+    let role = "follower: checks everything, signs nothing.";
+    let mut text = head(plan, what, "backend", "follower", role);
+    let comment = "Only verifies what genesis' plugin decides.";
+    text.push_str(&slots(plan, "follower", comment, plan.ports.gateway(), plan.ports.gateway_peer()));
+    text
+}
+
+/// Renders the bootnode's file: the registry by which nodes find each other.
+pub fn bootnode(plan: &Plan) -> String {
+    let what = "bootnode: the registry by which nodes find each other. It has no chain and no vote; nodes check each other's keys.";
+    let role = "bootnode: runs services only.";
+    let mut text = head(plan, what, "bootnode", "bootnode", role);
+    text.push_str(&format!(
+        r#"
+# The registry of signed records.
+[[service]]
+plugin = "bootnode"
+# Where nodes register and ask.
+listen = "127.0.0.1:{}"
+"#,
+        plan.ports.bootnode()
+    ));
+    text
+}

@@ -1,0 +1,168 @@
+//! What a new network shall be: the options of `init` and `devnet`, and what follows from them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, ValueEnum};
+use quorate::PublicKey;
+
+use crate::{exit::Failure, network::Ports};
+
+/// Validators which `init` and `devnet` make at most.
+pub const VALIDATORS_MAX: u16 = 64;
+
+/// What a network is made from; what is not given has the default that the help names.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NetworkOptions {
+    /// How many validators [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(VALIDATORS_MAX)))]
+    pub validators: Option<u16>,
+    /// Time between blocks, in milliseconds; 0 makes them as soon as there is work [default: 5000]
+    #[arg(long, value_name = "MS")]
+    pub block_interval_ms: Option<u64>,
+    /// What the network withstands [default: crash below 3 validators, byzantine-sync with 3, byzantine from 4 on]
+    #[arg(long, value_enum, value_name = "MODEL")]
+    pub fault_model: Option<FaultModel>,
+    /// Bound on the delay between honest validators, in milliseconds; byzantine-sync relies on it [default: 400]
+    #[arg(long, value_name = "MS")]
+    pub delta_ms: Option<u64>,
+    /// Use consecutive ports: bootnode P, RPC P+1.., peers P+N+1.., gateway P+2N+1 and P+2N+2 [default: 8546, 8001..,
+    /// 30303.., 8000 and 30303+N]
+    #[arg(long, value_name = "P")]
+    pub ports_from: Option<u16>,
+    /// The application's plugin [default: kv]
+    #[arg(long, value_name = "PLUGIN")]
+    pub application: Option<String>,
+    /// The network's name [default: devnet]
+    #[arg(long, value_name = "NAME")]
+    pub chain_name: Option<String>,
+}
+
+impl NetworkOptions {
+    /// How many validators are wanted.
+    pub fn validator_count(&self) -> u16 {
+        self.validators.unwrap_or(3)
+    }
+}
+
+/// Faults that a network of `poa` is made to withstand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FaultModel {
+    /// Validators may stop and return, on any network; a dishonest one is noticed, not withstood
+    Crash,
+    /// Fewer than half may be dishonest, as long as messages between honest ones arrive within delta
+    ByzantineSync,
+    /// Fewer than a third may be dishonest, on any network
+    Byzantine,
+}
+
+impl FaultModel {
+    /// The strongest that a number of validators gives.
+    pub const fn for_validators(count: u16) -> Self {
+        match count {
+            0..3 => FaultModel::Crash,
+            3 => FaultModel::ByzantineSync,
+            _ => FaultModel::Byzantine,
+        }
+    }
+
+    /// As in genesis.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FaultModel::Crash => "crash",
+            FaultModel::ByzantineSync => "byzantine-sync",
+            FaultModel::Byzantine => "byzantine",
+        }
+    }
+}
+
+/// One node of a planned network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, which its files have too.
+    pub name: String,
+    /// Its public key.
+    pub public_key: PublicKey,
+}
+
+/// A network, before its files are written.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The network's name.
+    pub chain_name: String,
+    /// `genesis_time` as in TOML.
+    pub genesis_time: String,
+    /// What it withstands.
+    pub fault_model: FaultModel,
+    /// Between blocks.
+    pub block_interval_ms: u64,
+    /// Between honest validators.
+    pub delta_ms: u64,
+    /// The application's plugin.
+    pub application: String,
+    /// In turn order.
+    pub validators: Vec<Member>,
+    /// Who listens where.
+    pub ports: Ports,
+    /// Whether there is an operator's token.
+    pub admin_token: bool,
+}
+
+impl Plan {
+    /// A plan of these options whose validators have these keys; `genesis_time` is `None` for now.
+    ///
+    /// # Errors
+    ///
+    /// A usage error for ports that do not fit.
+    pub fn new(options: &NetworkOptions, validators: Vec<Member>, genesis_time: Option<&str>) -> Result<Self, Failure> {
+        let count = u16::try_from(validators.len()).unwrap_or(u16::MAX);
+        Ok(Self {
+            chain_name: options.chain_name.clone().unwrap_or_else(|| "devnet".into()),
+            genesis_time: genesis_time.map_or_else(now, str::to_owned),
+            fault_model: options.fault_model.unwrap_or(FaultModel::for_validators(count)),
+            block_interval_ms: options.block_interval_ms.unwrap_or(5000),
+            delta_ms: options.delta_ms.unwrap_or(400),
+            application: options.application.clone().unwrap_or_else(|| "kv".into()),
+            validators,
+            ports: Ports::new(count, options.ports_from)?,
+            admin_token: true,
+        })
+    }
+}
+
+/// The present second in UTC, as TOML writes it.
+fn now() -> String {
+    utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+/// Seconds since 1970 as `2026-01-31T23:59:59Z` (civil from days: Howard Hinnant, "chrono-compatible low-level date algorithms").
+fn utc(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_utc() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_767_225_600), "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn the_default_model_is_the_strongest_that_the_number_gives() {
+        let models = [1, 2, 3, 4, 7].map(|count| FaultModel::for_validators(count).as_str());
+        assert_eq!(models, ["crash", "crash", "byzantine-sync", "byzantine", "byzantine"]);
+    }
+}
