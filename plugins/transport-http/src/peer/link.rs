@@ -258,3 +258,31 @@ impl<W: AsyncWrite + Unpin> Outgoing<W> {
 fn stalled(stall: Duration) -> Ended {
     Ended::Lost(format!("took no bytes for {} ms", stall.as_millis()))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quorate::transport::Class;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_can_not_be_closed_in_order_is_cut() {
+        let (near, far) = tokio::io::duplex(1024);
+        let (outbox, mut outgoing) = (Outbox::default(), Outgoing { writer: near, pending: BytesMut::new() });
+        outbox.push(Class::Sync, &Bytes::from(vec![0; 1 << 20]), None);
+        let begun = Instant::now();
+        let ended = tokio::select! {
+            biased;
+            ended = outgoing.run(&outbox, Timing::default()) => ended,
+            ended = overdue(&outbox) => ended,
+            ended = async {
+                outbox.close(Goodbye::new(Farewell::Banned, "enough"), false);
+                std::future::pending().await
+            } => ended,
+        };
+        assert_eq!(ended, Ended::Lost("enough (the peer did not take it in time)".into()));
+        assert!(begun.elapsed() >= CLOSE_TIME_MAX);
+        drop(far);
+    }
+}

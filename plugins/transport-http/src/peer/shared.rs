@@ -36,6 +36,11 @@ const STRANGERS_PARTIAL_BYTES_MAX: usize = 128 << 20;
 /// Bytes that the system may hold unsent for one connection: what it holds can't be overtaken by a vote.
 const UNSENT_BYTES_MAX: u32 = 64 << 10;
 
+/// Bytes that the system may hold received for one connection, for the same reason: left to itself it lets many MiB wait for a
+/// receiver that is slower than the line (bench: a vote beside blocks took 6.5 ms, and 1.2 ms with this). Enough for 5 MB/s
+/// over 100 ms.
+const UNREAD_BYTES_MAX: usize = 512 << 10;
+
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) own: PeerId,
@@ -151,11 +156,12 @@ pub(super) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Sets what every connection has: no waiting for fuller packets, few unsent bytes in the system, and the system's own
-/// notice of dead hosts.
+/// Sets what every connection has: no waiting for fuller packets, few bytes waiting in the system, and the system's own notice of
+/// dead hosts.
 pub(super) fn tune(stream: &TcpStream) -> std::io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
+    socket.set_recv_buffer_size(UNREAD_BYTES_MAX)?;
     socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(MESSAGE_TIME_MAX))?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;

@@ -5,15 +5,15 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::BytesMut;
 use quorate::{
     PeerId,
-    transport::{Class, MESSAGE_BYTES_MAX},
+    transport::{Class, MESSAGE_BYTES_MAX, TransportCommand},
 };
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout},
 };
-use tokio_rustls::TlsStream;
+use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::network::{PATIENCE, TestKey, TestNode, assert_undisturbed, context, id, impatient, pair, settings};
 use crate::peer::{
@@ -33,8 +33,7 @@ impl Traitor {
     async fn secure(seed: u8, victim: SocketAddr) -> Self {
         let tls = Tls::new(TestKey::new(seed)).unwrap();
         let socket = TcpStream::connect(victim).await.unwrap();
-        let nobody = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
-        let stream = tls.connector.connect(nobody, socket).await.unwrap().into();
+        let stream = tls.connector.connect(nobody(), socket).await.unwrap().into();
         Self { stream, read: BytesMut::new() }
     }
 
@@ -86,6 +85,11 @@ impl Traitor {
             }
         }
     }
+}
+
+/// The name that TLS wants and nobody looks at.
+fn nobody() -> ServerName<'static> {
+    ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
 }
 
 fn hello() -> Hello {
@@ -199,7 +203,7 @@ async fn a_flood_of_connections_keeps_no_honest_peer_out() {
     // All handshakes of this address are taken by connections that say nothing, for five seconds; the newcomer gets in at once.
     let mut late = TestNode::start(5);
     late.dial(&one).await;
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     assert_eq!((late.up().await, one.up().await), (one.id, late.id));
     assert!(begun.elapsed() < Duration::from_secs(3));
     drop(flood);
@@ -208,7 +212,7 @@ async fn a_flood_of_connections_keeps_no_honest_peer_out() {
 #[tokio::test]
 async fn strangers_with_many_keys_get_their_places_and_no_more() {
     let (mut one, mut two) = pair(&settings()).await;
-    one.command(quorate::transport::TransportCommand::Validators(Arc::new([two.id]))).await;
+    one.command(TransportCommand::Validators(Arc::new([two.id]))).await;
     let mut inside = Vec::new();
     for seed in 10..26 {
         inside.push(Traitor::greeted(seed, one.address, one.id).await);
@@ -273,17 +277,30 @@ async fn a_peer_that_reads_nothing_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_peer_without_the_protocol_name_or_key_is_no_peer() {
-    let mut node = TestNode::start(1);
+async fn a_client_without_a_key_is_no_peer() {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let client = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
+    let mut node = TestNode::start(1);
     let socket = TcpStream::connect(node.address).await.unwrap();
-    let nobody = ServerName::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
-    assert!(timeout(PATIENCE, connector.connect(nobody, socket)).await.unwrap().is_err());
+    let connector = TlsConnector::from(Arc::new(client));
+    assert!(timeout(PATIENCE, connector.connect(nobody(), socket)).await.unwrap().is_err());
+    node.quiet(50).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_name_the_protocol_gets_no_hello() {
+    let mut config = rustls::ClientConfig::clone(Tls::new(TestKey::new(2)).unwrap().connector.config());
+    config.alpn_protocols.clear();
+    let mut node = TestNode::start(1);
+    let socket = TcpStream::connect(node.address).await.unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(nobody(), socket).await.unwrap();
+    let mut heard = Vec::new();
+    // Whether the end comes with TLS's own farewell does not matter.
+    drop(timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("not closed in time"));
+    assert_eq!(heard, b"");
     node.quiet(50).await;
 }
