@@ -198,6 +198,35 @@ async fn a_subscriber_that_does_not_read_is_dropped_and_nobody_else_notices() {
     assert_eq!(call(&mut reader, "eth_blockNumber", json!([])).await["result"], "0x64");
 }
 
+/// One that reads again after too many blocks is told that it lost some, rather than left with a gap.
+#[tokio::test]
+async fn a_subscriber_that_lost_blocks_is_told_so() {
+    let server = Server::start().await;
+    let mut socket = connect(&server, "/ws").await;
+    let mut reader = connect(&server, "/ws").await;
+    for socket in [&mut socket, &mut reader] {
+        call(socket, "eth_subscribe", json!(["newHeads"])).await;
+    }
+    // Answers of 8 MB that are not read hold up what comes after them.
+    for at in 0..8u8 {
+        let transaction = format!("0x{at:02x}{}", "00".repeat(500_000));
+        crate::net::ok(server.address, "quorate_submit", json!([transaction])).await;
+    }
+    server.seal().await;
+    next(&mut reader).await;
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": ["0x1", true] });
+    for _ in 0..4 {
+        socket.send(Message::text(body.to_string())).await.unwrap();
+    }
+    for height in 2..=100u64 {
+        server.seal().await;
+        assert_eq!(next(&mut reader).await["params"]["result"]["number"], format!("{height:#x}"));
+    }
+    let frame = closed(&mut socket).await.expect("a reason");
+    assert_eq!(frame.code, CloseCode::Policy);
+    assert!(frame.reason.contains("blocks were lost to you"), "{frame:?}");
+}
+
 #[tokio::test]
 async fn a_silent_client_is_pinged_and_then_dropped() {
     let server = Server::with("idle_timeout_s = 1\n").await;
