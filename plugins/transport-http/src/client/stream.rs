@@ -160,14 +160,11 @@ impl AsyncRead for TimedStream {
             if this.pulse.phase() == IDLE && buf.filled().len() > before {
                 this.pulse.enter(HEAD);
             }
-            // A head that comes byte by byte is never waited for, so that its time is judged here too.
-            if this.pulse.phase() != HEAD || this.pulse.read_deadline().is_none_or(|end| Instant::now() < end) {
-                return Poll::Ready(result);
-            }
-        } else {
-            let Some(deadline) = this.pulse.read_deadline() else { return Poll::Pending };
-            ready!(poll_until(&mut this.read_sleep, deadline, cx));
+            return Poll::Ready(result);
         }
+        // Who sends byte by byte makes us wait between them; who does not soon reaches the limit on the head's bytes.
+        let Some(deadline) = this.pulse.read_deadline() else { return Poll::Pending };
+        ready!(poll_until(&mut this.read_sleep, deadline, cx));
         if this.pulse.phase() == HEAD {
             // If it does not fit into the socket's buffer the client was not reading anyway.
             drop(Pin::new(&mut this.stream).poll_write(cx, TIMED_OUT));
@@ -214,8 +211,8 @@ impl Drop for TimedStream {
     }
 }
 
-/// Reads away what has arrived. Closing a socket with unread bytes resets the connection, and the client would lose the
-/// answer that says why.
+/// Reads away what has arrived. Closing a socket with unread bytes resets the connection, and many systems then throw away the
+/// answer that says why (RFC 9112, section 9.6).
 pub(crate) fn discard(stream: &TcpStream) {
     let mut scratch = [0u8; 4096];
     let mut rest = LEFTOVER_BYTES_MAX;

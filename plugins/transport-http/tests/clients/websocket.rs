@@ -25,22 +25,28 @@ async fn connect(server: &Server, path: &str) -> Socket {
 }
 
 async fn next(socket: &mut Socket) -> Value {
-    loop {
-        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("a message in time").unwrap().unwrap();
-        if let Message::Text(text) = message {
-            return serde_json::from_str(&text).unwrap();
+    let text = async {
+        loop {
+            // Pings come between.
+            if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, text).await.expect("a message in time")
 }
 
 async fn closed(socket: &mut Socket) -> Option<CloseFrame> {
-    loop {
-        match tokio::time::timeout(PATIENCE, socket.next()).await.expect("a close in time") {
-            Some(Ok(Message::Close(frame))) => return frame,
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => return None,
+    let close = async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(frame))) => return frame,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, close).await.expect("a close in time")
 }
 
 async fn call(socket: &mut Socket, method: &str, params: Value) -> Value {
