@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use quorate::{diagnostics::Diagnostic, settings::Settings};
 use serde::Deserialize;
 
+use crate::peer::PeerSettings;
+
 /// An example of the table with every key; parses as it stands.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
@@ -13,14 +15,8 @@ pub const EXAMPLE: &str = include_str!("example.toml");
 pub struct HttpSettings {
     /// For clients.
     pub client: ClientSettings,
-    /// Where peers are listened for.
-    pub peer_listen: SocketAddr,
-    /// How peers reach this node, if that differs: `host:port`.
-    pub peer_advertise: Option<String>,
-    /// Peers' connections at most.
-    pub peer_connections_max: usize,
-    /// Peers' connections from one IP address at most.
-    pub peer_connections_per_address_max: usize,
+    /// For peers.
+    pub peer: PeerSettings,
 }
 
 /// The side of clients.
@@ -108,8 +104,8 @@ mod default {
         connections_per_address_max = 256,
         subscriptions_max = 16,
         subscriptions_total_max = 4_096,
-        peer_connections_max = 128,
-        peer_connections_per_address_max = 32,
+        peer_connections_max = 64,
+        peer_connections_per_address_max = 16,
     }
 }
 
@@ -177,10 +173,12 @@ impl HttpSettings {
                 subscriptions_max: count(table.subscriptions_max),
                 subscriptions_total_max: count(table.subscriptions_total_max),
             },
-            peer_listen,
-            peer_advertise: table.peer_advertise,
-            peer_connections_max: count(table.peer_connections_max),
-            peer_connections_per_address_max: count(table.peer_connections_per_address_max),
+            peer: PeerSettings {
+                advertise: table.peer_advertise,
+                connections_max: count(table.peer_connections_max),
+                connections_per_address_max: count(table.peer_connections_per_address_max),
+                ..PeerSettings::new(peer_listen)
+            },
         }
     }
 }
@@ -225,6 +223,7 @@ mod tests {
         assert_eq!(settings.client.batch_max, 100);
         assert_eq!(settings.client.header_bytes_max, 16 << 10);
         assert_eq!(settings.client.idle_timeout, Duration::from_secs(30));
+        assert_eq!(settings.peer, PeerSettings::new("127.0.0.1:30303".parse().unwrap()));
     }
 
     #[test]

@@ -94,8 +94,11 @@ impl Pulse {
         Some(self.origin + Duration::from_millis(self.since_ms.load(Ordering::Relaxed)) + wait)
     }
 
-    /// How long the whole answer may take to write.
+    /// How long the whole answer may take to write; a WebSocket judges that by itself.
     fn write_time(&self) -> Duration {
+        if self.phase() == UPGRADED {
+            return Duration::MAX;
+        }
         self.idle_timeout + Duration::from_secs(self.answer_bytes.load(Ordering::Relaxed) / DRAIN_BYTES_PER_S)
     }
 }
@@ -126,7 +129,8 @@ impl TimedStream {
         }
         let now = Instant::now();
         let (begin, last) = *self.stalled.get_or_insert((now, now));
-        let deadline = (begin + self.pulse.write_time()).min(last + self.pulse.idle_timeout);
+        let stall = last + self.pulse.idle_timeout;
+        let deadline = begin.checked_add(self.pulse.write_time()).map_or(stall, |end| end.min(stall));
         ready!(poll_until(&mut self.write_sleep, deadline, cx));
         Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the client reads too slowly"))
     }
@@ -156,14 +160,11 @@ impl AsyncRead for TimedStream {
             if this.pulse.phase() == IDLE && buf.filled().len() > before {
                 this.pulse.enter(HEAD);
             }
-            // A head that comes byte by byte is never waited for, so that its time is judged here too.
-            if this.pulse.phase() != HEAD || this.pulse.read_deadline().is_none_or(|end| Instant::now() < end) {
-                return Poll::Ready(result);
-            }
-        } else {
-            let Some(deadline) = this.pulse.read_deadline() else { return Poll::Pending };
-            ready!(poll_until(&mut this.read_sleep, deadline, cx));
+            return Poll::Ready(result);
         }
+        // Who sends byte by byte makes us wait between them; who does not soon reaches the limit on the head's bytes.
+        let Some(deadline) = this.pulse.read_deadline() else { return Poll::Pending };
+        ready!(poll_until(&mut this.read_sleep, deadline, cx));
         if this.pulse.phase() == HEAD {
             // If it does not fit into the socket's buffer the client was not reading anyway.
             drop(Pin::new(&mut this.stream).poll_write(cx, TIMED_OUT));
@@ -210,8 +211,8 @@ impl Drop for TimedStream {
     }
 }
 
-/// Reads away what has arrived. Closing a socket with unread bytes resets the connection, and the client would lose the
-/// answer that says why.
+/// Reads away what has arrived. Closing a socket with unread bytes resets the connection, and many systems then throw away the
+/// answer that says why (RFC 9112, section 9.6).
 pub(crate) fn discard(stream: &TcpStream) {
     let mut scratch = [0u8; 4096];
     let mut rest = LEFTOVER_BYTES_MAX;

@@ -17,9 +17,6 @@ use tokio::{sync::watch, time::Instant};
 use super::{caller::Caller, rpc, server::Server, stream::DRAIN_BYTES_PER_S, subscriptions::Lagged};
 use crate::settings::ClientSettings;
 
-/// How long a client may take to read one message, beyond the time for its bytes.
-pub(crate) const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
-
 /// How long the closing handshake may take.
 const CLOSE_WAIT_MAX: Duration = Duration::from_millis(500);
 
@@ -51,6 +48,9 @@ impl From<Error> for End {
         match error {
             Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
                 End::Close(CloseCode::Size, format!("message has {size} bytes; the limit is {max_size}").into())
+            }
+            Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                End::Close(CloseCode::Policy, "too slow: you do not read what you asked for".into())
             }
             Error::Utf8(_) => End::Close(CloseCode::Invalid, "the text is not UTF-8".into()),
             Error::Protocol(error) => End::Close(CloseCode::Protocol, shorten(error.to_string())),
@@ -125,7 +125,7 @@ async fn converse(
                 if heard.elapsed() > idle * 2 {
                     Err(End::Close(CloseCode::Policy, "no answer to our pings".into()))
                 } else {
-                    send(socket, Message::Ping(Bytes::new())).await
+                    send(server, socket, Message::Ping(Bytes::new())).await
                 }
             }
             () = super::stopped(stop) => Err(End::Close(CloseCode::Away, "the node is stopping".into())),
@@ -180,12 +180,12 @@ async fn send_receipts(server: &Server, caller: &mut Caller, socket: &mut HyperW
 async fn send_text(server: &Server, socket: &mut HyperWebsocketStream, text: String) -> Result<(), End> {
     let busy = |_| End::Close(CloseCode::Again, "too many large answers at once; try again later".into());
     let _share = server.budget.share(text.len()).await.map_err(busy)?;
-    send(socket, Message::text(text)).await
+    send(server, socket, Message::text(text)).await
 }
 
 /// Sends, and gives up on a client that does not read.
-async fn send(socket: &mut HyperWebsocketStream, message: Message) -> Result<(), End> {
-    let wait = SEND_WAIT_MAX + Duration::from_secs(message.len() as u64 / DRAIN_BYTES_PER_S);
+async fn send(server: &Server, socket: &mut HyperWebsocketStream, message: Message) -> Result<(), End> {
+    let wait = server.settings.idle_timeout + Duration::from_secs(message.len() as u64 / DRAIN_BYTES_PER_S);
     match tokio::time::timeout(wait, socket.send(message)).await {
         Ok(sent) => Ok(sent?),
         Err(_) => Err(End::Close(CloseCode::Policy, "too slow: you do not read what you asked for".into())),

@@ -54,9 +54,9 @@ struct Chain {
 /// Transactions which begin with one of these words get the answer that the word says; those which begin with `hold` stay pending.
 pub(crate) struct FakeNode {
     chain: Mutex<Chain>,
-    pub health: Mutex<Health>,
+    pub(crate) health: Mutex<Health>,
     /// Never answers while set.
-    pub mute: AtomicBool,
+    pub(crate) mute: AtomicBool,
 }
 
 pub(crate) fn id_of(bytes: &[u8]) -> TransactionId {
@@ -286,8 +286,8 @@ pub(crate) fn context(node: &Arc<FakeNode>) -> TransportContext {
 
 /// A running server of clients.
 pub(crate) struct Server {
-    pub node: Arc<FakeNode>,
-    pub address: SocketAddr,
+    pub(crate) node: Arc<FakeNode>,
+    pub(crate) address: SocketAddr,
     commands: mpsc::Sender<TransportCommand>,
     running: JoinHandle<()>,
 }

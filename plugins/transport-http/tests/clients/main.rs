@@ -1,16 +1,18 @@
 //! The side of clients over real sockets, against a node with canned answers.
 
 #![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
     clippy::unwrap_used,
-    reason = "tests may panic"
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends at the first surprise"
 )]
 
 mod ethereum;
 mod fake;
 mod hostile;
 mod net;
+mod plugin;
+mod real;
 mod rpc;
 mod websocket;

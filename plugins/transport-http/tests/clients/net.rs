@@ -12,9 +12,9 @@ use tokio::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{
@@ -25,22 +25,28 @@ async fn connect(server: &Server, path: &str) -> Socket {
 }
 
 async fn next(socket: &mut Socket) -> Value {
-    loop {
-        let message = tokio::time::timeout(PATIENCE, socket.next()).await.expect("a message in time").unwrap().unwrap();
-        if let Message::Text(text) = message {
-            return serde_json::from_str(&text).unwrap();
+    let text = async {
+        loop {
+            // Pings come between.
+            if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, text).await.expect("a message in time")
 }
 
 async fn closed(socket: &mut Socket) -> Option<CloseFrame> {
-    loop {
-        match tokio::time::timeout(PATIENCE, socket.next()).await.expect("a close in time") {
-            Some(Ok(Message::Close(frame))) => return frame,
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => return None,
+    let close = async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(frame))) => return frame,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, close).await.expect("a close in time")
 }
 
 async fn call(socket: &mut Socket, method: &str, params: Value) -> Value {
@@ -82,6 +88,8 @@ async fn subscribers_get_every_block_in_order() {
         assert_eq!(header["params"]["subscription"], headers);
         assert_eq!(header["params"]["result"]["number"], format!("{height:#x}"));
         assert_eq!(header["params"]["result"]["parentHash"], head.header.parent_hash.to_string());
+        let own = ["proposer", "round", "timestampMs", "quorumCertificate", "transactions"];
+        assert!(own.iter().all(|field| header["params"]["result"].get(field).is_none()), "web3.py would not know it");
     }
     assert_eq!(call(&mut socket, "eth_unsubscribe", json!([headers])).await["result"], true);
     assert_eq!(call(&mut socket, "quorate_unsubscribe", json!([native])).await["result"], true);
@@ -169,7 +177,7 @@ async fn a_message_beyond_the_limit_is_refused_with_its_code() {
 /// One that does not read loses its place; the others get every block.
 #[tokio::test]
 async fn a_subscriber_that_does_not_read_is_dropped_and_nobody_else_notices() {
-    let server = Server::start().await;
+    let server = Server::with("idle_timeout_s = 2\n").await;
     let mut idle = connect(&server, "/ws").await;
     let mut reader = connect(&server, "/ws").await;
     // Answers of 4 MB each, unread, fill the sockets' buffers.
@@ -194,6 +202,55 @@ async fn a_subscriber_that_does_not_read_is_dropped_and_nobody_else_notices() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(call(&mut reader, "eth_blockNumber", json!([])).await["result"], "0x64");
+}
+
+/// One that reads again after too many blocks is told that it lost some, rather than left with a gap.
+#[tokio::test]
+async fn a_subscriber_that_lost_blocks_is_told_so() {
+    let server = Server::start().await;
+    let mut socket = connect(&server, "/ws").await;
+    let mut reader = connect(&server, "/ws").await;
+    for socket in [&mut socket, &mut reader] {
+        call(socket, "eth_subscribe", json!(["newHeads"])).await;
+    }
+    // Answers of 8 MB that are not read hold up what comes after them.
+    for at in 0..8u8 {
+        let transaction = format!("0x{at:02x}{}", "00".repeat(500_000));
+        crate::net::ok(server.address, "quorate_submit", json!([transaction])).await;
+    }
+    server.seal().await;
+    next(&mut reader).await;
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": ["0x1", true] });
+    for _ in 0..4 {
+        socket.send(Message::text(body.to_string())).await.unwrap();
+    }
+    for height in 2..=100u64 {
+        server.seal().await;
+        assert_eq!(next(&mut reader).await["params"]["result"]["number"], format!("{height:#x}"));
+    }
+    let frame = closed(&mut socket).await.expect("a reason");
+    assert_eq!(frame.code, CloseCode::Policy);
+    assert!(frame.reason.contains("blocks were lost to you"), "{frame:?}");
+}
+
+#[tokio::test]
+async fn a_silent_client_is_pinged_and_then_dropped() {
+    let server = Server::with("idle_timeout_s = 1\n").await;
+    let mut socket = connect(&server, "/ws").await;
+    call(&mut socket, "net_listening", json!([])).await;
+    // Not polled, the client does not answer pings.
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while !get(server.address, "/metrics").await.body.contains("quorate_http_websockets 0\n") {
+        assert!(tokio::time::Instant::now() < end);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Read by hand: a client that answers the old pings now is told that the connection is gone.
+    let MaybeTlsStream::Plain(stream) = socket.get_mut() else { panic!("plain") };
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    assert!(bytes.starts_with(&[0x89, 0, 0x89, 0]), "pings came: {bytes:x?}");
+    let code = 1008u16.to_be_bytes();
+    assert!(bytes.windows(2).any(|pair| pair == code) && bytes.windows(4).any(|word| word == b"ping"), "{bytes:x?}");
 }
 
 #[tokio::test]

@@ -114,11 +114,18 @@ pub(super) struct Block<'a> {
     uncles: [(); 0],
     #[serde(skip_serializing_if = "Option::is_none")]
     transactions: Option<Transactions<'a>>,
-    // Our own fields, which ride beside.
-    proposer: Option<&'a str>,
-    round: Option<Round>,
+    #[serde(flatten)]
+    own: Option<Own<'a>>,
+}
+
+/// Our own fields, which ride beside.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Own<'a> {
+    proposer: &'a str,
+    round: Round,
     timestamp_ms: Timestamp,
-    quorum_certificate: Option<Certificate>,
+    quorum_certificate: Certificate,
 }
 
 /// A block's transactions.
@@ -144,10 +151,17 @@ impl<'a> Block<'a> {
     /// With its transactions, or their ids.
     pub(super) fn of(block: &'a FinalBlock, full: bool) -> Self {
         let transactions = if full { Transactions::Full(block) } else { Transactions::Ids(&block.transaction_ids) };
-        Self { transactions: Some(transactions), ..Self::header(block) }
+        let own = Own {
+            proposer: &block.creator,
+            round: block.certificate.round,
+            timestamp_ms: block.block.header().time,
+            quorum_certificate: Certificate::of(&block.certificate),
+        };
+        Self { transactions: Some(transactions), own: Some(own), ..Self::header(block) }
     }
 
-    /// Without transactions.
+    /// Without transactions, and without our own fields: web3.py takes a notification for a block only if nine of ten fields
+    /// are those it knows.
     pub(super) fn header(block: &'a FinalBlock) -> Self {
         let header = block.block.header();
         let count = block.transaction_ids.len();
@@ -162,11 +176,6 @@ impl<'a> Block<'a> {
             size: Quantity(block.block.encoded().len() as u64),
             gas_used: Quantity(GAS * count as u64),
             timestamp: seconds(header.time),
-            transactions: None,
-            proposer: Some(&block.creator),
-            round: Some(block.certificate.round),
-            timestamp_ms: header.time,
-            quorum_certificate: Some(Certificate::of(&block.certificate)),
             ..Self::blank()
         }
     }
@@ -176,7 +185,6 @@ impl<'a> Block<'a> {
         Self {
             hash: Hash::new(*genesis.chain_id().as_bytes()),
             timestamp: seconds(genesis.time()),
-            timestamp_ms: genesis.time(),
             transactions: Some(Transactions::None),
             ..Self::blank()
         }
@@ -205,10 +213,7 @@ impl<'a> Block<'a> {
             base_fee_per_gas: Quantity(0),
             uncles: [],
             transactions: None,
-            proposer: None,
-            round: None,
-            timestamp_ms: Timestamp(0),
-            quorum_certificate: None,
+            own: None,
         }
     }
 }

@@ -28,15 +28,15 @@ use rustls::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// The application protocol (RFC 7301) that both sides must name.
-pub(crate) const ALPN: &[u8] = b"quorate/1";
+pub(super) const ALPN: &[u8] = b"quorate/1";
 
 /// What precedes the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410, section 4).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// Both ends of TLS, made once.
-pub(crate) struct Tls {
-    pub(crate) connector: TlsConnector,
-    pub(crate) acceptor: TlsAcceptor,
+pub(super) struct Tls {
+    pub(super) connector: TlsConnector,
+    pub(super) acceptor: TlsAcceptor,
 }
 
 impl Tls {
@@ -45,7 +45,7 @@ impl Tls {
     /// # Errors
     ///
     /// [`Error`] if the compiled-in cryptography lacks TLS 1.3.
-    pub(crate) fn new(identity: Arc<dyn Identity>) -> Result<Self, Error> {
+    pub(super) fn new(identity: Arc<dyn Identity>) -> Result<Self, Error> {
         let provider = Arc::new(default_provider());
         let verifier = Arc::new(AnyEd25519Key { provider: Arc::clone(&provider) });
         let key = Arc::new(CertifiedKey::new(
@@ -74,7 +74,7 @@ impl Tls {
 }
 
 /// The key which the other side of a finished handshake has proved to own; `None` without one or with another protocol.
-pub(crate) fn proven_key(state: &CommonState) -> Option<PeerId> {
+pub(super) fn proven_key(state: &CommonState) -> Option<PeerId> {
     if state.is_handshaking() || state.alpn_protocol() != Some(ALPN) {
         return None;
     }
