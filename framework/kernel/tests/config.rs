@@ -67,7 +67,8 @@ impl ConsensusPlugin for Stub {
     }
 
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError> {
-        let errors = [&context.shared, &context.settings].map(|settings| settings.parse::<Listen>().err());
+        let own = (!self.observes).then_some(&context.settings);
+        let errors = [Some(&context.shared), own].map(|settings| settings?.parse::<Listen>().err());
         let errors: Vec<Diagnostic> = errors.into_iter().flatten().flatten().collect();
         if !errors.is_empty() {
             return Err(errors.into());
@@ -329,7 +330,7 @@ fn a_plugin_other_than_genesis_names_is_refused() {
 #[test]
 fn a_watcher_follows_the_consensus_of_genesis_but_is_no_validator() {
     let folder = Folder::new();
-    let watching = NODE.replace("plugin = \"voting\"", "plugin = \"watching\"\ncount = 1");
+    let watching = NODE.replace("plugin = \"voting\"", "plugin = \"watching\"\neye = 1");
     let errors = folder.errors(&watching, &[]);
     assert_eq!(said(&errors), [(9, 10, "[consensus] plugin `watching` only watches, a validator must vote")]);
     let assembly = folder.load(&watching.replace("\"validator\"", "\"follower\""), &[]).unwrap_or_else(|_| panic!());

@@ -319,7 +319,8 @@ mod tests {
         assert_eq!(new("5").as_integer(), Some(5));
         assert_eq!(new("true").as_bool(), Some(true));
         assert_eq!(new("[\"a\", \"b\"]").as_array().map(Vec::len), Some(2));
-        for text in ["127.0.0.1:1", "a \"b\" \\ c", "x\n[evil]\ny = 1", "1 # no comment", "", "\u{1}", "ä"] {
+        for text in ["127.0.0.1:1", "a \"b\" \\ c", "x\n[evil]\ny = 1", "1 # no comment", "[1,\n2]", "", "\u{1}", "ä"]
+        {
             assert_eq!(new(text).as_str(), Some(text));
         }
         assert_eq!(
