@@ -1,5 +1,7 @@
 //! Who may import whom, as data: a new edge between crates is a line here, seen in review.
 
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
+
 use std::path::Path;
 
 /// Crate folder, and which of our crates it may depend on (development dependencies included).

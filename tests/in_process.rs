@@ -1,5 +1,7 @@
 //! Three validators in one process, over in-memory plugins and the real consensus: the kernel without sockets and files.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
+
 use std::{path::Path, time::Duration};
 
 use quorate::{

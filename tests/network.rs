@@ -1,5 +1,7 @@
 //! What three validators promise, over real processes and sockets.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
+
 mod support;
 
 use std::process::Command;

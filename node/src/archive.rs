@@ -71,6 +71,17 @@ pub struct Writer {
     out: BufWriter<File>,
     hasher: Sha256,
     blocks: u64,
+    finished: bool,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.finished
+            && let Err(error) = std::fs::remove_file(&self.temporary)
+        {
+            tracing::warn!(path = %self.temporary.display(), %error, "incomplete export could not be removed");
+        }
+    }
 }
 
 impl Writer {
@@ -89,7 +100,7 @@ impl Writer {
         let temporary = PathBuf::from(name);
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary).map_err(failed)?;
         let out = BufWriter::new(file);
-        let mut writer = Self { path: path.into(), temporary, out, hasher: Sha256::new(), blocks: 0 };
+        let mut writer = Self { path: path.into(), temporary, out, hasher: Sha256::new(), blocks: 0, finished: false };
         writer.put(MAGIC)?;
         writer.put_sized(genesis.as_bytes())?;
         Ok(writer)
@@ -120,6 +131,7 @@ impl Writer {
         self.out.write_all(&digest).and_then(|()| self.out.flush()).map_err(failed)?;
         self.out.get_ref().sync_all().map_err(failed)?;
         std::fs::rename(&self.temporary, &self.path).map_err(failed)?;
+        self.finished = true;
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
         Ok(self.blocks)
@@ -287,6 +299,15 @@ mod tests {
         assert_eq!(genesis, "genesis");
         let expected = [("block one", "proof"), ("block two", "")].map(|(b, p)| (Bytes::from(b), Bytes::from(p)));
         assert_eq!(blocks, expected);
+    }
+
+    #[test]
+    fn an_export_that_is_not_finished_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(&directory.path().join("chain"), "genesis").unwrap();
+        writer.block(b"block", b"proof").unwrap();
+        drop(writer);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The auditor against a hand-made chain: it accepts the good one, and no change of it.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that can not go on fails")]
 
 use std::{path::Path, sync::Arc};
 
@@ -59,8 +59,17 @@ impl Application for Log {
             log.extend_from_slice(transaction);
             receipts.push(Bytes::from(format!("at {}", log.len())));
         }
+        for offence in block.misbehaviour {
+            log.extend_from_slice(offence.offender.as_bytes());
+        }
         state.put(b"log", &log);
-        Ok(Outcome { app_hash: Self::hash(state)?, receipts, ..Outcome::default() })
+        let kept = block.transactions.first().and_then(|tx| tx.strip_prefix(b"keep ")).map(|digit| match digit {
+            b"1" => 1,
+            _ => 2,
+        });
+        let validators =
+            kept.map(|kept| genesis().validators().iter().take(kept).map(|(_, one)| one.clone()).collect());
+        Ok(Outcome { app_hash: Self::hash(state)?, receipts, validators, ..Outcome::default() })
     }
 
     fn query(&self, _: &dyn StateRead, path: &str, _: &[u8]) -> Result<Vec<u8>, QueryError> {
@@ -80,12 +89,18 @@ impl FinalityProof for Credulous {
         borsh::from_slice(proof).map_err(|error| ProofError::Malformed(error.to_string()))
     }
 
-    fn evidence_height(&self, _: &[u8]) -> Result<Height, ProofError> {
-        Err(ProofError::NoMisbehaviour("none here".into()))
+    /// Evidence here is a height and a validator's place, a byte each.
+    fn evidence_height(&self, evidence: &[u8]) -> Result<Height, ProofError> {
+        match evidence {
+            [height, _] => Ok(Height((*height).into())),
+            _ => Err(ProofError::Malformed("two bytes".into())),
+        }
     }
 
-    fn evidence(&self, _: &ChainId, _: &[u8], _: &ValidatorSet) -> Result<Misbehaviour, ProofError> {
-        Err(ProofError::NoMisbehaviour("none here".into()))
+    fn evidence(&self, _: &ChainId, evidence: &[u8], set: &ValidatorSet) -> Result<Misbehaviour, ProofError> {
+        let (height, place) = (self.evidence_height(evidence)?, ValidatorIndex(u16::from(evidence[1])));
+        let offender = set.get(place).ok_or_else(|| ProofError::NoMisbehaviour("no such validator".into()))?;
+        Ok(Misbehaviour { height, offender: offender.public_key, offence: "two faces".into() })
     }
 }
 
@@ -106,41 +121,55 @@ fn proof_by(signers: &[u16], header: &Header, round: u32) -> Bytes {
 
 /// Blocks on each other, with the transactions given, then changed by `edit`.
 fn chain(transactions: &[&[&str]], edit: impl Fn(&mut Header)) -> Vec<Block> {
+    chain_with(transactions, &[], edit)
+}
+
+/// As [`chain`]; the last block carries `evidence`.
+fn chain_with(transactions: &[&[&str]], evidence: &[[u8; 2]], edit: impl Fn(&mut Header)) -> Vec<Block> {
     let genesis = genesis();
+    let mut validators = genesis.validators().clone();
     let mut state = MemoryState::default();
     Log.genesis(&mut state).unwrap();
     let mut parent = Hash::new(*genesis.chain_id().as_bytes());
     let mut blocks = Vec::new();
+    let transactions_len = transactions.len() as u64;
     for (texts, height) in transactions.iter().zip(1u64..) {
         let transactions: Vec<Bytes> = texts.iter().map(|text| Bytes::from((*text).to_owned())).collect();
+        let evidence = if height == transactions_len { evidence } else { &[] };
+        let misbehaviour: Vec<Misbehaviour> = evidence
+            .iter()
+            .filter_map(|one| Credulous.evidence(&genesis.chain_id(), one, genesis.validators()).ok())
+            .collect();
         let context = BlockContext {
             chain_id: genesis.chain_id(),
             height: Height(height),
             time: Timestamp(genesis.time().0 + height),
             mode: quorate::application::Mode::Apply,
             transactions: (&transactions).into(),
-            misbehaviour: &[],
+            misbehaviour: &misbehaviour,
         };
         let outcome = Log.execute(&mut state, &context).unwrap_or_default();
         let leaves: Vec<Hash> = outcome.receipts.iter().map(|receipt| merkle::leaf(receipt)).collect();
-        let validators_hash = genesis.validators().hash();
+        let next = outcome.validators.clone().map_or(validators.clone(), |list| ValidatorSet::new(list).unwrap());
         let mut header = Header {
             version: quorate::block::BLOCK_VERSION,
             chain_id: genesis.chain_id(),
             height: Height(height),
             parent_hash: parent,
             time: context.time,
-            creator: genesis.validators().at_turn(height),
+            creator: validators.at_turn(height),
             created_round: Round(0),
             tx_root: Hash::ZERO,
             evidence_root: Hash::ZERO,
             app_hash: outcome.app_hash,
             receipts_root: merkle::root(&leaves),
-            validators_hash,
-            next_validators_hash: validators_hash,
+            validators_hash: validators.hash(),
+            next_validators_hash: next.hash(),
         };
         edit(&mut header);
-        let block = Block::new(header, &transactions, &[]).unwrap();
+        let evidence: Vec<Bytes> = evidence.iter().map(|one| Bytes::copy_from_slice(one)).collect();
+        let block = Block::new(header, &transactions, &evidence).unwrap();
+        validators = next;
         parent = block.hash();
         blocks.push(block);
     }
@@ -230,6 +259,31 @@ fn the_auditor_counts_signatures_itself() {
     });
     assert!(audit(&early, by_quorum).unwrap_err().reason.contains("before round 1"));
     assert!(audit(&early, |block| proof_by(&[0, 1], block.header(), 1)).is_ok());
+}
+
+#[test]
+fn validators_that_change_are_followed_and_too_many_at_once_are_told() {
+    // Validator 3 leaves after block 1: the other two decide, and evidence of block 1 against it still counts in block 3.
+    let by_both = |block: &Block| proof_by(&[0, 1], block.header(), 0);
+    let leaving: [&[&str]; 3] = [&["keep 2"], &["one"], &[]];
+    let report = audit(&chain_with(&leaving, &[[1, 2]], |_| {}), by_both).unwrap();
+    assert_eq!((report.validator_changes, report.evidence), (1, 1));
+    let by_one = |block: &Block| proof_by(&[1], block.header(), 0);
+    let blocks = chain(&leaving, |_| {});
+    let violation = audit(&blocks, |block| if block.height() == Height(2) { by_one(block) } else { by_both(block) });
+    assert!(violation.unwrap_err().reason.contains("2 are needed"));
+    let violation = audit(&chain(&[&["keep 1"]], |_| {}), by_both).unwrap_err();
+    assert!(violation.reason.contains("exchanged"), "{violation}");
+}
+
+#[test]
+fn evidence_counts_once_and_only_of_heights_that_were() {
+    let told = |evidence: &[[u8; 2]]| audit(&chain_with(&GOOD, evidence, |_| {}), by_quorum).unwrap_err().reason;
+    assert!(audit(&chain_with(&GOOD, &[[1, 0], [2, 0], [1, 1]], |_| {}), by_quorum).is_ok());
+    assert!(told(&[[1, 0], [1, 0]]).contains("proven twice"));
+    assert!(told(&[[4, 0]]).contains("height 4"));
+    assert!(told(&[[0, 0]]).contains("height 0"));
+    assert!(told(&[[1, 9]]).contains("no such validator"));
 }
 
 fn audit_export(bytes: &[u8]) -> Result<Report, String> {

@@ -11,13 +11,13 @@ use std::{
 use serde_json::{Value, json};
 
 /// The program under test.
-pub const QUORATE: &str = env!("CARGO_BIN_EXE_quorate");
+pub(crate) const QUORATE: &str = env!("CARGO_BIN_EXE_quorate");
 
 /// How long anything may take on a busy machine with two cores.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Calls `check` until it gives something, or panics with `what` after [`PATIENCE`].
-pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = check() {
@@ -30,19 +30,18 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
 
 /// One node of a network.
 #[derive(Debug, Clone)]
-pub struct NodeInfo {
-    pub name: String,
-    pub pid: u32,
-    pub rpc: String,
-    pub config: PathBuf,
-    pub data_dir: PathBuf,
+pub(crate) struct NodeInfo {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    pub(crate) rpc: String,
+    pub(crate) config: PathBuf,
 }
 
 /// A network; everything it started ends with it.
-pub struct Network {
-    pub directory: tempfile::TempDir,
+pub(crate) struct Network {
+    pub(crate) directory: tempfile::TempDir,
     devnet: Option<Child>,
-    pub nodes: Vec<NodeInfo>,
+    pub(crate) nodes: Vec<NodeInfo>,
     restarted: Vec<Child>,
     ports_from: u16,
 }
@@ -51,7 +50,7 @@ pub struct Network {
 static ROWS: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
 
 /// A row of ports that are free now.
-pub fn free_ports(count: u16) -> u16 {
+pub(crate) fn free_ports(count: u16) -> u16 {
     loop {
         let row = ROWS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let start = (std::process::id() % 200) as u16 * 60;
@@ -65,7 +64,7 @@ pub fn free_ports(count: u16) -> u16 {
 
 impl Network {
     /// Starts three validators and a bootnode with blocks as soon as there is work.
-    pub fn start(extra: &[&str]) -> Self {
+    pub(crate) fn start(extra: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut network =
             Self { directory, devnet: None, nodes: Vec::new(), restarted: Vec::new(), ports_from: free_ports(9) };
@@ -73,7 +72,7 @@ impl Network {
         network
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("net")
     }
 
@@ -107,7 +106,6 @@ impl Network {
                 pid: u32::try_from(node["pid"].as_u64().unwrap()).unwrap(),
                 rpc: node["rpc_url"].as_str().unwrap().into(),
                 config: node["config"].as_str().unwrap().into(),
-                data_dir: node["data_dir"].as_str().unwrap().into(),
             })
             .collect();
         for node in self.nodes.clone() {
@@ -116,7 +114,7 @@ impl Network {
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self, at: usize) {
+    pub(crate) fn kill(&mut self, at: usize) {
         let pid = self.nodes[at].pid;
         signal(pid, "KILL");
         if let Some(known) = self.restarted.iter_mut().position(|child| child.id() == pid) {
@@ -127,7 +125,7 @@ impl Network {
     }
 
     /// Starts a killed node again.
-    pub fn restart(&mut self, at: usize) {
+    pub(crate) fn restart(&mut self, at: usize) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -148,15 +146,15 @@ impl Network {
         eventually(&format!("{} answers again", node.name), || status(&node.rpc));
     }
 
-    pub fn genesis(&self) -> PathBuf {
+    pub(crate) fn genesis(&self) -> PathBuf {
         self.path().join("genesis.toml")
     }
 
-    pub fn rpc(&self, at: usize) -> &str {
+    pub(crate) fn rpc(&self, at: usize) -> &str {
         &self.nodes[at].rpc
     }
 
-    pub fn height(&self, at: usize) -> u64 {
+    pub(crate) fn height(&self, at: usize) -> u64 {
         status(self.rpc(at)).and_then(|status| status["height"].as_u64()).unwrap_or(0)
     }
 }
@@ -192,12 +190,12 @@ fn tail(text: &str) -> String {
 }
 
 /// Sends a signal to one process.
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     drop(Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).stderr(Stdio::null()).status());
 }
 
 /// One HTTP exchange on a fresh connection; `None` when the other side is not there.
-pub fn http(url: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+pub(crate) fn http(url: &str, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
@@ -216,44 +214,44 @@ pub fn http(url: &str, method: &str, path: &str, body: &str) -> Option<(u16, Str
 }
 
 /// A JSON-RPC call: the whole response.
-pub fn rpc(url: &str, method: &str, params: Value) -> Option<Value> {
+pub(crate) fn rpc(url: &str, method: &str, params: Value) -> Option<Value> {
     let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     let (_, body) = http(url, "POST", "/", &request.to_string())?;
     serde_json::from_str(&body).ok()
 }
 
 /// A JSON-RPC call that must succeed.
-pub fn call(url: &str, method: &str, params: Value) -> Value {
+pub(crate) fn call(url: &str, method: &str, params: Value) -> Value {
     let response = rpc(url, method, params).unwrap_or_else(|| panic!("{url} did not answer {method}"));
     assert!(response.get("error").is_none(), "{method}: {response}");
     response["result"].clone()
 }
 
-pub fn status(url: &str) -> Option<Value> {
+pub(crate) fn status(url: &str) -> Option<Value> {
     rpc(url, "quorate_status", json!([]))?.get("result").cloned()
 }
 
 /// Whether a transaction is final at a node.
-pub fn is_final(url: &str, id: &str) -> Option<Value> {
+pub(crate) fn is_final(url: &str, id: &str) -> Option<Value> {
     let found = rpc(url, "quorate_receipt", json!([id]))?;
     (found["result"]["status"] == "final").then(|| found["result"].clone())
 }
 
 /// Makes signed key-value transactions of one signer.
-pub struct Writer {
+pub(crate) struct Writer {
     seed: [u8; 32],
     chain_id: quorate::ChainId,
     nonce: u64,
 }
 
 impl Writer {
-    pub fn new(genesis: &Path, seed: u8) -> Self {
+    pub(crate) fn new(genesis: &Path, seed: u8) -> Self {
         let text = std::fs::read_to_string(genesis).unwrap();
         let chain_id = quorate::Genesis::parse("genesis.toml", &text).unwrap().chain_id();
         Self { seed: [seed; 32], chain_id, nonce: 0 }
     }
 
-    pub fn next(&mut self) -> String {
+    pub(crate) fn next(&mut self) -> String {
         let key = format!("k{}", self.nonce);
         let bytes = quorate_kv::Put::sign(&self.seed, &self.chain_id, self.nonce, key.as_bytes(), b"value");
         self.nonce += 1;

@@ -8,6 +8,18 @@ use crate::{
     output,
 };
 
+/// How this program is called from here: its name if the shell finds it by that, else its path.
+fn program() -> String {
+    let Ok(path) = std::env::current_exe() else { return "quorate".into() };
+    let searched = std::env::var_os("PATH").unwrap_or_default();
+    let by_name = std::env::split_paths(&searched).map(|folder| folder.join("quorate")).find(|found| found.exists());
+    if by_name.and_then(|found| found.canonicalize().ok()) == Some(path.clone()) {
+        return "quorate".into();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(&path).display().to_string()
+}
+
 /// The banner.
 pub(super) fn text(directory: &Path, children: &[Child]) -> String {
     let mut rows = vec![["node", "role", "pid", "clients", "peers"].map(str::to_owned).to_vec()];
@@ -28,16 +40,16 @@ pub(super) fn text(directory: &Path, children: &[Child]) -> String {
     let validators: Vec<&Child> = children.iter().filter(|child| child.member.role == Role::Validator).collect();
     let first = validators.first().map_or_else(String::new, |child| child.member.rpc_url());
     let all: String = validators.iter().map(|child| format!(" --rpc {}", child.member.rpc_url())).collect();
-    let (table, directory) = (output::table(&rows), directory.display());
+    let (table, directory, quorate) = (output::table(&rows), directory.display(), program());
     format!(
-        "\nA network of {} validators runs in {directory}\n\n{table}\n
-Submit   quorate kv put --rpc {first} --key-seed alice --wait greeting hello
-Ask      quorate kv get --rpc {first} --key-seed alice greeting
-Look     quorate status{all}
-Verify   quorate verify --rpc {first} --genesis {directory}/genesis.toml
+        "\nA network of {} runs in {directory}\n\n{table}\n
+Submit   {quorate} kv put --rpc {first} --key-seed alice --wait greeting hello
+Ask      {quorate} kv get --rpc {first} --key-seed alice greeting
+Look     {quorate} status{all}
+Verify   {quorate} verify --rpc {first} --genesis {directory}/genesis.toml
 Logs     {directory}/logs/   nodes {directory}/{NODES_FILE}   operator's token {directory}/{ADMIN_TOKEN}
 Stop     Ctrl-C; started again, it goes on with the same chain
 ",
-        validators.len()
+        if validators.len() == 1 { "1 validator".to_owned() } else { format!("{} validators", validators.len()) }
     )
 }

@@ -1,6 +1,6 @@
 //! A node's signed record: its name, key and addresses, as a bootnode keeps and tells them.
 //!
-//! The signed bytes are [`RECORD_TAG`](quorate::transport::RECORD_TAG) (`"quorate/record/1\0"`) and then the borsh of:
+//! The signed bytes are [`RECORD_TAG`] (`"quorate/record/1\0"`) and then the borsh of:
 //!
 //! | field | bytes |
 //! |---|---|

@@ -433,12 +433,12 @@ impl Engine {
         }
         self.wake(now, out);
         self.say(&Message::Proposal(proposal.clone()), out);
-        self.record_proposal(now, round, proposer, Seen { proposal, hash, relayed_at: now }, out);
+        self.record_proposal(round, proposer, Seen { proposal, hash, relayed_at: now }, out);
         self.take_block(&block, out);
         true
     }
 
-    fn record_proposal(&mut self, _now: Instant, round: Round, proposer: ValidatorIndex, seen: Seen, out: &mut Out) {
+    fn record_proposal(&mut self, round: Round, proposer: ValidatorIndex, seen: Seen, out: &mut Out) {
         let all = self.state.proposals.entry(round).or_default();
         if let Some(first) = all.first() {
             let signed = |seen: &Seen| {
@@ -647,7 +647,7 @@ impl Engine {
                 let proposal = Proposal { height, round, block: block.encoded().clone(), justify, tc, signature };
                 self.say(&Message::Proposal(proposal.clone()), out);
                 let seen = Seen { proposal, hash: block.hash(), relayed_at: now };
-                self.record_proposal(now, round, me, seen, out);
+                self.record_proposal(round, me, seen, out);
             }
             Pending::Vote { kind, hash } => {
                 let vote = Vote { kind, height, round, hash, validator: me, signature };
@@ -776,14 +776,13 @@ impl Engine {
         }
     }
 
-    fn built(&mut self, now: Instant, token: u64, block: Option<Block>, out: &mut Out) {
+    fn built(&mut self, token: u64, block: Option<Block>, out: &mut Out) {
         let round = self.state.round;
         let current = self.state.building == Some(round) && token == u64::from(round.0);
         let Some(block) = block.filter(|block| current && block.height() == self.state.height) else { return };
         if self.state.high_qc.is_some() || self.state.timed_out.is_some_and(|at| at >= round) {
             return;
         }
-        let _ = now;
         self.state.valid.insert(block.hash(), true);
         self.state.keep_block(&block);
         self.sign_proposal(round, block, None, out);
@@ -956,7 +955,7 @@ impl Consensus for Engine {
             },
             Event::Message { .. } => {}
             Event::Timer { id, .. } => self.timer(now, id, out),
-            Event::BlockBuilt { token, block } => self.built(now, token, block, out),
+            Event::BlockBuilt { token, block } => self.built(token, block, out),
             Event::BlockChecked { hash, verdict } => {
                 if self.state.checking.remove(&hash) {
                     self.state.valid.insert(hash, verdict == Verdict::Valid);

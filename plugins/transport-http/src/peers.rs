@@ -71,17 +71,26 @@ pub(crate) struct Peers {
     context: TransportContext,
 }
 
-/// Binds without accepting yet.
-pub(crate) fn listen(
+/// A well-known development key is no identity beyond this machine.
+pub(crate) fn refuse_beyond_loopback(
     key: &'static str,
     address: SocketAddr,
     loopback_only: bool,
-) -> Result<(std::net::TcpListener, SocketAddr), SetupError> {
+) -> Result<(), SetupError> {
     if loopback_only && !address.ip().is_loopback() {
         return Err(SetupError::Other(format!(
             "{key} = \"{address}\": this node has a well-known development key and listens on loopback only; make a key with `quorate key new`"
         )));
     }
+    Ok(())
+}
+
+fn listen(
+    key: &'static str,
+    address: SocketAddr,
+    loopback_only: bool,
+) -> Result<(std::net::TcpListener, SocketAddr), SetupError> {
+    refuse_beyond_loopback(key, address, loopback_only)?;
     let failed = |source| SetupError::Listen { key, address: address.to_string(), source };
     let listener = std::net::TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
