@@ -3,8 +3,8 @@
 //! The file has two lines: `quorate-key-1`, and the Ed25519 seed (RFC 8032) as 64 hexadecimal digits. Its mode is 0600.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, Write as _},
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -17,6 +17,9 @@ use quorate::{
 use zeroize::Zeroizing;
 
 const FIRST_LINE: &str = "quorate-key-1";
+
+/// Bytes of a key file at most: its two lines have 79.
+const FILE_BYTES_MAX: u64 = 256;
 
 /// Names of the development keys, whose seeds everybody can compute.
 pub const DEVELOPMENT_NAMES: [&str; 9] = [
@@ -94,15 +97,27 @@ impl NodeKey {
     /// [`KeyError`].
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let failed = |source| KeyError::Io { path: path.into(), source };
-        let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
         let malformed = || KeyError::Malformed { path: path.into() };
-        let mut lines = text.lines();
-        if lines.next() != Some(FIRST_LINE) {
+        let file = File::open(path).map_err(failed)?;
+        // Of the file that was opened: another could be at the path by now.
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
             return Err(malformed());
         }
+        let mode = metadata.permissions().mode() & 0o777;
+        // Room for all of it, so that nothing is left behind in a smaller buffer.
+        let mut text = Zeroizing::new(String::with_capacity(FILE_BYTES_MAX as usize + 1));
+        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => malformed(),
+            _ => failed(error),
+        })?;
+        let mut lines = text.lines();
         let mut seed = Zeroizing::new([0u8; 32]);
-        hex::decode_to_slice(lines.next().unwrap_or_default().trim(), seed.as_mut()).map_err(|_| malformed())?;
+        let digits = (lines.next() == Some(FIRST_LINE)).then(|| lines.next()).flatten();
+        hex::decode_to_slice(digits.unwrap_or_default().trim(), seed.as_mut()).map_err(|_| malformed())?;
+        if lines.any(|line| !line.trim().is_empty()) {
+            return Err(malformed());
+        }
         let key = Self(SigningKey::from_bytes(&seed));
         // A version control system does not keep modes; a development key has nothing to hide.
         if mode & 0o077 != 0 && !key.is_development() {
@@ -111,16 +126,19 @@ impl NodeKey {
         Ok(key)
     }
 
-    /// Writes a new file with mode 0600; refuses one that exists.
+    /// Writes a new file with mode 0600, durable when this returns; refuses one that exists.
     ///
     /// # Errors
     ///
     /// [`KeyError::Io`].
     pub fn save_new(&self, path: &Path) -> Result<(), KeyError> {
         let failed = |source| KeyError::Io { path: path.into(), source };
-        let text = Zeroizing::new(format!("{FIRST_LINE}\n{}\n", hex::encode(self.0.to_bytes())));
+        let digits = Zeroizing::new(hex::encode(self.seed()));
+        let text = Zeroizing::new([FIRST_LINE, "\n", &digits, "\n"].concat());
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 
     /// The public half.
@@ -169,6 +187,40 @@ mod tests {
         assert!(matches!(key.save_new(&path), Err(KeyError::Io { .. })));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(NodeKey::load(&path), Err(KeyError::Mode { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.key");
+        let digits = "0".repeat(64);
+        for text in [
+            String::new(),
+            digits.clone(),
+            format!("quorate-key-2\n{digits}\n"),
+            format!("quorate-key-1\n{}\n", &digits[1..]),
+            format!("quorate-key-1\n{digits}\n{digits}\n"),
+            format!("quorate-key-1\n{digits}\n{}", " ".repeat(1000)),
+            format!("quorate-key-1\n{}\n", "\u{e4}".repeat(32)),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            assert!(matches!(NodeKey::load(&path), Err(KeyError::Malformed { .. })), "{text:?}");
+        }
+        std::fs::write(&path, b"quorate-key-1\n\xff\n").unwrap();
+        assert!(matches!(NodeKey::load(&path), Err(KeyError::Malformed { .. })));
+        assert!(matches!(NodeKey::load(directory.path()), Err(KeyError::Malformed { .. })), "a folder");
+    }
+
+    #[test]
+    fn only_a_development_key_may_be_readable_by_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.key");
+        NodeKey::development("validator-1").save_new(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(NodeKey::load(&path).unwrap().is_development());
+        assert!(!NodeKey::generate().unwrap().is_development());
+        assert!(!NodeKey::development("validator-8").is_development(), "only the listed names");
     }
 
     #[test]

@@ -1,0 +1,309 @@
+//! From a file's tables to a node's plugins, each of which has checked its settings.
+
+use std::{path::Path, sync::Arc};
+
+use quorate::{
+    Genesis, Settings,
+    consensus::Context,
+    diagnostics::{Diagnostic, closest},
+    genesis::GENESIS_BYTES_MAX,
+    plugin::{
+        ApplicationPlugin, ConsensusPlugin, ConsensusReport, Descriptor, DiscoveryPlugin, ServicePlugin, SetupError,
+        StoragePlugin, TransportPlugin,
+    },
+};
+
+use super::{NodeSection, Role, SlotConfig, Tables, read_text};
+use crate::{key::NodeKey, pool::PoolLimits, registry::Registry};
+
+/// The slots of a node with a chain, filled.
+pub struct ChainAssembly {
+    /// The network.
+    pub genesis: Genesis,
+    /// What decides, or watches.
+    pub consensus: Arc<dyn ConsensusPlugin>,
+    /// Whose proofs of finality count: the plugin which genesis names.
+    pub finality: Arc<dyn ConsensusPlugin>,
+    /// What both are made from.
+    pub context: Context,
+    /// What the consensus says of its settings.
+    pub report: ConsensusReport,
+    /// `[consensus]`.
+    pub consensus_slot: SlotConfig,
+    /// The store.
+    pub storage: Arc<dyn StoragePlugin>,
+    /// `[storage]`.
+    pub storage_slot: SlotConfig,
+    /// The transport.
+    pub transport: Arc<dyn TransportPlugin>,
+    /// `[transport]`.
+    pub transport_slot: SlotConfig,
+    /// The discovery and `[discovery]`, if any.
+    pub discovery: Option<(Arc<dyn DiscoveryPlugin>, SlotConfig)>,
+    /// The application.
+    pub application: Arc<dyn ApplicationPlugin>,
+    /// `[application]`.
+    pub application_slot: SlotConfig,
+}
+
+/// A node, ready to be started.
+pub struct Assembly {
+    /// `[node]`.
+    pub node: NodeSection,
+    /// `[pool]`.
+    pub pool: PoolLimits,
+    /// The chain; a bootnode has none.
+    pub chain: Option<ChainAssembly>,
+    /// What runs beside.
+    pub services: Vec<(Arc<dyn ServicePlugin>, SlotConfig)>,
+    /// Every slot with the plugin that fills it.
+    pub plugins: Vec<(SlotConfig, Descriptor)>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// The plugins of the services, each with its table.
+type Services = Vec<(Arc<dyn ServicePlugin>, SlotConfig)>;
+
+/// One pass over a file's tables, which notes every error.
+pub(super) struct Check<'a> {
+    tables: &'a Tables,
+    registry: &'a Registry,
+    errors: Vec<Diagnostic>,
+    warnings: Vec<String>,
+    plugins: Vec<(SlotConfig, Descriptor)>,
+}
+
+/// The consensus with what it says, before the rest is known.
+struct Consensus {
+    plugin: Arc<dyn ConsensusPlugin>,
+    finality: Arc<dyn ConsensusPlugin>,
+    context: Context,
+    report: ConsensusReport,
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn new(tables: &'a Tables, registry: &'a Registry, errors: Vec<Diagnostic>) -> Self {
+        Self { tables, registry, errors, warnings: Vec::new(), plugins: Vec::new() }
+    }
+
+    /// Checks everything; the assembly if there is no error.
+    pub(super) fn run(mut self, node: Option<NodeSection>, pool: PoolLimits) -> Result<Assembly, Vec<Diagnostic>> {
+        let services = self.services();
+        let slotless = self.tables.slots.is_empty() && self.tables.unreadable.is_empty();
+        // Of a node whose role can't be read nothing is missing.
+        let without_chain = slotless && matches!(self.tables.role, Some(Role::Bootnode) | None);
+        let chain = if without_chain { None } else { self.chain() };
+        if without_chain && services.is_empty() && self.errors.is_empty() {
+            self.warnings.push("this bootnode has no [[service]]: it does nothing".into());
+        }
+        if let (Some(node), Some(chain)) = (&node, &chain) {
+            self.check_key(node, &chain.genesis);
+        }
+        let Self { errors, warnings, plugins, .. } = self;
+        match node {
+            Some(node) if errors.is_empty() => Ok(Assembly { node, pool, chain, services, plugins, warnings }),
+            _ => Err(errors),
+        }
+    }
+
+    fn services(&mut self) -> Services {
+        let mut services = Vec::new();
+        for slot in &self.tables.services {
+            if let Some(plugin) = self.known(slot, self.registry.service(&slot.plugin)) {
+                self.note(slot, plugin.check(&slot.settings));
+                self.plugins.push((slot.clone(), plugin.descriptor()));
+                services.push((plugin, slot.clone()));
+            }
+        }
+        services
+    }
+
+    fn chain(&mut self) -> Option<ChainAssembly> {
+        let genesis = self.genesis();
+        let [consensus, storage, transport, application] =
+            ["consensus", "storage", "transport", "application"].map(|slot| self.slot(slot));
+        let consensus = consensus.and_then(|slot| Some((self.consensus(slot, genesis.as_ref())?, slot.clone())));
+        let storage = storage.and_then(|slot| {
+            let plugin = self.known(slot, self.registry.storage(&slot.plugin))?;
+            self.note(slot, plugin.check(&slot.settings));
+            self.plugins.push((slot.clone(), plugin.descriptor()));
+            Some((plugin, slot.clone()))
+        });
+        let transport = transport.and_then(|slot| {
+            let plugin = self.known(slot, self.registry.transport(&slot.plugin))?;
+            self.note(slot, plugin.check(&slot.settings));
+            self.plugins.push((slot.clone(), plugin.descriptor()));
+            Some((plugin, slot.clone()))
+        });
+        let discovery = self.tables.slots.iter().find(|slot| slot.slot == "discovery").and_then(|slot| {
+            let plugin = self.known(slot, self.registry.discovery(&slot.plugin))?;
+            self.note(slot, plugin.check(&slot.settings));
+            self.plugins.push((slot.clone(), plugin.descriptor()));
+            Some((plugin, slot.clone()))
+        });
+        let application = application.and_then(|slot| Some((self.application(slot, genesis.as_ref())?, slot.clone())));
+        let (consensus, consensus_slot) = consensus?;
+        let (storage, storage_slot) = storage?;
+        let (transport, transport_slot) = transport?;
+        let (application, application_slot) = application?;
+        let Consensus { plugin: consensus, finality, context, report } = consensus;
+        Some(ChainAssembly {
+            genesis: genesis?,
+            consensus,
+            finality,
+            context,
+            report,
+            consensus_slot,
+            storage,
+            storage_slot,
+            transport,
+            transport_slot,
+            discovery,
+            application,
+            application_slot,
+        })
+    }
+
+    fn consensus(&mut self, slot: &SlotConfig, genesis: Option<&Genesis>) -> Option<Consensus> {
+        let plugin = self.known(slot, self.registry.consensus(&slot.plugin))?;
+        self.plugins.push((slot.clone(), plugin.descriptor()));
+        let genesis = genesis?;
+        let finality = self.finality(genesis, slot, &plugin)?;
+        let context = Context {
+            chain_id: genesis.chain_id(),
+            validators: genesis.validators().clone(),
+            shared: genesis.consensus_settings(),
+            settings: slot.settings.clone(),
+            seed: 0,
+        };
+        let mut report = ConsensusReport::default();
+        // The node's own settings are those of the plugin which watches.
+        let shared_only = Context { settings: Settings::from_text(""), ..context.clone() };
+        match finality.check(if plugin.observes() { &shared_only } else { &context }) {
+            Ok(found) => report = found,
+            Err(error) => self.note(slot, Err(error)),
+        }
+        if plugin.observes() {
+            self.note(slot, plugin.check(&context).map(drop));
+        }
+        self.warnings.extend(report.warnings.iter().cloned());
+        Some(Consensus { plugin, finality, context, report })
+    }
+
+    /// The plugin which genesis names, whose proofs count.
+    fn finality(
+        &mut self,
+        genesis: &Genesis,
+        slot: &SlotConfig,
+        consensus: &Arc<dyn ConsensusPlugin>,
+    ) -> Option<Arc<dyn ConsensusPlugin>> {
+        let wanted = genesis.consensus_plugin();
+        if !consensus.observes() {
+            if slot.plugin != wanted {
+                let message = format!("[consensus] plugin is `{}`, genesis says `{wanted}`", slot.plugin);
+                self.errors.push(slot.settings.error("plugin", message));
+                return None;
+            }
+            return Some(Arc::clone(consensus));
+        }
+        if self.tables.role == Some(Role::Validator) {
+            let message = format!("[consensus] plugin `{}` only watches, a validator must vote", slot.plugin);
+            let help = format!("use plugin = \"{wanted}\", or role = \"follower\"");
+            self.errors.push(slot.settings.error("plugin", message).with_help(help));
+        }
+        match self.registry.consensus(wanted) {
+            Ok(plugin) => Some(plugin),
+            Err(known) => {
+                let message = format!("genesis names consensus `{wanted}`; this program has {}", known.join(", "));
+                self.errors.push(genesis.consensus_settings().error("plugin", message));
+                None
+            }
+        }
+    }
+
+    fn application(&mut self, slot: &SlotConfig, genesis: Option<&Genesis>) -> Option<Arc<dyn ApplicationPlugin>> {
+        let plugin = self.known(slot, self.registry.application(&slot.plugin))?;
+        self.plugins.push((slot.clone(), plugin.descriptor()));
+        let genesis = genesis?;
+        let wanted = genesis.application_plugin();
+        if slot.plugin == wanted {
+            self.note(slot, plugin.check(&genesis.application_settings(), &slot.settings));
+        } else {
+            let message = format!("[application] plugin is `{}`, genesis says `{wanted}`", slot.plugin);
+            self.errors.push(slot.settings.error("plugin", message));
+        }
+        Some(plugin)
+    }
+
+    fn genesis(&mut self) -> Option<Genesis> {
+        let node = Settings::new(&self.tables.file, self.tables.source.text(), &["node"], &[]);
+        let Some(path) = &self.tables.genesis else {
+            self.errors.push(node.error("genesis", "missing key `genesis` in [node]"));
+            return None;
+        };
+        let name = path.display().to_string();
+        match read_text(path, GENESIS_BYTES_MAX) {
+            Ok(text) => Genesis::parse(&name, &text).map_err(|found| self.errors.extend(found)).ok(),
+            Err(why) => {
+                self.errors.push(node.error("genesis", format!("genesis {name} {why}")));
+                None
+            }
+        }
+    }
+
+    /// What keeps a validator from voting is worth a word; no more, as its validators change with the chain.
+    fn check_key(&mut self, node: &NodeSection, genesis: &Genesis) {
+        match load_key(&node.key_file) {
+            Err(why) => self.warnings.push(why),
+            Ok(key) if node.role == Role::Validator && genesis.validators().index_of(&key.public_key()).is_none() => {
+                self.warnings.push(format!(
+                    "role is validator, but {} (of {}) is no validator of genesis: this node votes only once the chain makes it one",
+                    key.public_key(),
+                    node.key_file.display(),
+                ));
+            }
+            Ok(_) => {}
+        }
+    }
+
+    fn slot(&mut self, name: &'static str) -> Option<&'a SlotConfig> {
+        let found = self.tables.slots.iter().find(|slot| slot.slot == name);
+        if found.is_none() && !self.tables.unreadable.contains(&name) {
+            let help = match self.tables.role {
+                Some(Role::Bootnode) => "a bootnode that has one slot needs all; one without slots has no chain",
+                _ => "only a node with role = \"bootnode\" needs none",
+            };
+            self.errors.push(Diagnostic::of_file(&self.tables.file, format!("missing table [{name}]")).with_help(help));
+        }
+        found
+    }
+
+    fn known<P: ?Sized>(&mut self, slot: &SlotConfig, found: Result<Arc<P>, Vec<&'static str>>) -> Option<Arc<P>> {
+        let missed = |known: Vec<&'static str>| {
+            let message = format!("unknown {} plugin `{}`", slot.slot, slot.plugin);
+            let help = match closest(&slot.plugin, known.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if known.is_empty() => format!("this program has no {} plugin", slot.slot),
+                None => format!("this program has {}", known.join(", ")),
+            };
+            self.errors.push(slot.settings.error("plugin", message).with_help(help));
+        };
+        found.map_err(missed).ok()
+    }
+
+    fn note(&mut self, slot: &SlotConfig, result: Result<(), SetupError>) {
+        match result {
+            Ok(()) => {}
+            Err(SetupError::Settings(found)) => self.errors.extend(found),
+            Err(other) => {
+                let message = format!("[{}] plugin `{}`: {other}", slot.slot, slot.plugin);
+                self.errors.push(slot.settings.error("plugin", message));
+            }
+        }
+    }
+}
+
+fn load_key(path: &Path) -> Result<NodeKey, String> {
+    NodeKey::load(path).map_err(|error| error.to_string())
+}
