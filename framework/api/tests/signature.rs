@@ -1,6 +1,6 @@
 //! The rule by which signatures are accepted, at its edges: single checks and batches say the same, and what ZIP 215 says.
 //!
-//! The vectors were made by an independent program from the definition of the curve.
+//! `vectors/generate.py` made the vectors from the definition of the curve.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,6 +1,6 @@
 //! The golden vectors: a change of these bytes is a change of the format.
 //!
-//! They were made by an independent program from the table in `transaction.rs` and RFC 8032.
+//! They were made by `framework/api/vectors/generate.py` from the table in `transaction.rs` and RFC 8032.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
