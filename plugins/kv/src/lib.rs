@@ -1,21 +1,32 @@
-//! Application: signed key-value writes. The smallest complete application.
+//! Application: signed key-value writes, the smallest complete one.
 //!
-//! Every signer has a key space and a sequence of its own. A transaction is borsh of a [`Put`]; its signature covers
-//! `"quorate/kv/1\0" || chain id || borsh of the fields before the signature`.
+//! A signer owns a space of keys and writes to it by transactions numbered 0, 1, 2, ..; each is signed with Ed25519 and takes effect
+//! once. Anybody reads.
 //!
-//! | state key | value |
-//! |---|---|
-//! | `h` | the application hash |
-//! | `n` signer | the next nonce, u64le |
-//! | `v` signer, key | the value |
-//! | `w` signer, nonce:u64be | id of the transaction that took the nonce |
+//! # Reading order
 //!
-//! The application hash begins as SHA-256 of `"quorate/kv/genesis\0"`; a block with transactions makes it
-//! `SHA-256("quorate/kv/state\0" || hash before || height:u64le || transaction ids)`: it names every write that ever was, in order.
-//! A block without transactions leaves it. A receipt is borsh of (signer, nonce).
+//! 1. `transaction`: the bytes of a transaction, and how one is signed.
+//! 2. `state`: where the state keeps what, and its hash.
+//! 3. `application`: what is allowed and what it does.
+//! 4. `query`: what can be asked.
+//! 5. `plugin`: the setting in genesis.
+//!
+//! ```
+//! use quorate::{Application, ChainId};
+//! use quorate_kv::{Kv, Put};
+//!
+//! let chain_id = ChainId::new([7; 32]);
+//! let transaction = Put::sign(&[1; 32], &chain_id, 0, b"colour", b"green");
+//! assert_eq!(Kv::new(chain_id, 1024).verify(&[transaction]), [Ok(())]);
+//! ```
 
 mod application;
-mod put;
+mod plugin;
+mod query;
+mod state;
+mod transaction;
 
-pub use application::KvPlugin;
-pub use put::{KEY_BYTES_MAX, Put, VALUE_BYTES_MAX};
+pub use application::{Kv, Written};
+pub use plugin::KvPlugin;
+pub use query::{LIST_MAX, PATHS};
+pub use transaction::{KEY_BYTES_MAX, Put, SIGN_TAG, TRANSACTION_BYTES_MAX, VALUE_BYTES_CAP, VERSION};

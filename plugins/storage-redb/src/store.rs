@@ -1,117 +1,126 @@
-//! Snapshots and commits over an open database.
+//! The store: durable batches, and silence after a failure.
 
-use std::sync::OnceLock;
-
-use quorate::{
-    Bytes, Storage,
-    storage::{Batch, KEY_BYTES_MAX, Snapshot, StorageError, VALUE_BYTES_MAX},
+use std::{
+    path::Path,
+    sync::{Mutex, OnceLock, PoisonError},
 };
-use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase as _, TableDefinition};
 
-use crate::create::storage_error;
+use quorate::storage::{Batch, KEY_BYTES_MAX, Snapshot, Storage, StorageError, VALUE_BYTES_MAX};
+use redb::{Database, StorageBackend, TableDefinition};
 
-/// Every key and value of the chain.
-pub(crate) const PAIRS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pairs");
+use crate::{
+    failure::{Contained, from_redb, guarded},
+    medium::{FileMedium, Staged},
+    opening::{self, Options},
+    record,
+    view::View,
+};
+
+/// The format of the file that this version writes; it reads this one only. See `FORMAT.md`.
+pub const FORMAT: u64 = 1;
+
+/// The table which holds everything.
+pub(crate) const CHAIN: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("chain");
 
 /// An open store.
-pub(crate) struct RedbStorage {
-    database: Database,
-    poisoned: OnceLock<String>,
+pub(crate) struct RedbStore {
+    database: Contained<Database>,
+    medium: Staged,
+    /// Why nothing works any more, after a failed commit.
+    failure: OnceLock<String>,
+    /// Held by a commit, so that a second one waits for the first to succeed or fail.
+    committing: Mutex<()>,
 }
 
-impl RedbStorage {
-    pub(crate) fn new(database: Database) -> Self {
-        Self { database, poisoned: OnceLock::new() }
+impl RedbStore {
+    /// Opens or makes the store in `directory`.
+    pub(crate) fn open(directory: &Path, options: Options) -> Result<Self, StorageError> {
+        Self::on(FileMedium(opening::locked_file(directory)?), options)
     }
 
-    fn alive(&self) -> Result<(), StorageError> {
-        match self.poisoned.get() {
+    /// Opens the store on `medium`.
+    pub(crate) fn on(medium: impl StorageBackend, options: Options) -> Result<Self, StorageError> {
+        let (database, medium) = opening::accept(medium, options)?;
+        Ok(Self { database: Contained::new(database), medium, failure: OnceLock::new(), committing: Mutex::new(()) })
+    }
+
+    fn not_failed(&self) -> Result<(), StorageError> {
+        match self.failure.get() {
             Some(why) => Err(StorageError::Poisoned(why.clone())),
             None => Ok(()),
         }
     }
 
     fn write(&self, batch: &Batch) -> Result<(), StorageError> {
-        let mut transaction = self.database.begin_write().map_err(|error| match error {
-            redb::TransactionError::Storage(error) => storage_error("beginning a write")(error),
-            other => StorageError::Io { action: "beginning a write", source: std::io::Error::other(other.to_string()) },
-        })?;
-        transaction.set_durability(Durability::Immediate).map_err(other("choosing durability"))?;
-        transaction.set_two_phase_commit(true);
+        const ACTION: &str = "commit";
+        let mut transaction = self.database.get()?.begin_write().map_err(|error| from_redb(ACTION, error))?;
+        opening::prepare(&mut transaction)?;
         {
-            let mut table = transaction.open_table(PAIRS).map_err(table_error)?;
+            let mut table = transaction.open_table(CHAIN).map_err(|error| from_redb(ACTION, error))?;
             for (key, value) in batch.writes() {
                 match value {
-                    Some(value) => drop(table.insert(key.as_ref(), value.as_ref()).map_err(storage_error("writing"))?),
-                    None => drop(table.remove(key.as_ref()).map_err(storage_error("removing"))?),
+                    Some(value) => {
+                        let len = record::CHECKSUM_BYTES + value.len();
+                        let mut slot = table.insert_reserve(&key[..], len).map_err(|error| from_redb(ACTION, error))?;
+                        record::fill(slot.as_mut(), key, value);
+                    }
+                    None => drop(table.remove(&key[..]).map_err(|error| from_redb(ACTION, error))?),
                 }
             }
         }
-        transaction.commit().map_err(|error| match error {
-            redb::CommitError::Storage(error) => storage_error("committing")(error),
-            error => other("committing")(error),
-        })
+        transaction.commit().map_err(|error| from_redb(ACTION, error))
     }
 }
 
-fn other<E: std::fmt::Display>(action: &'static str) -> impl Fn(E) -> StorageError {
-    move |error| StorageError::Io { action, source: std::io::Error::other(error.to_string()) }
-}
-
-fn table_error(error: redb::TableError) -> StorageError {
-    match error {
-        redb::TableError::Storage(error) => storage_error("opening the table")(error),
-        error => StorageError::Damaged(error.to_string()),
-    }
-}
-
-impl Storage for RedbStorage {
+impl Storage for RedbStore {
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StorageError> {
-        self.alive()?;
-        let transaction = self.database.begin_read().map_err(|error| match error {
-            redb::TransactionError::Storage(error) => storage_error("beginning a read")(error),
-            error => other("beginning a read")(error),
-        })?;
-        // The table keeps the transaction's view alive.
-        Ok(Box::new(RedbSnapshot(transaction.open_table(PAIRS).map_err(table_error)?)))
+        self.not_failed()?;
+        guarded("begin reading", || Ok(Box::new(View::new(self.database.get()?)?) as Box<dyn Snapshot>))
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        self.alive()?;
-        for (key, value) in batch.writes() {
-            let value_len = value.as_ref().map_or(0, Bytes::len);
-            if key.len() > KEY_BYTES_MAX {
-                return Err(StorageError::TooLong { what: "key", len: key.len(), limit: KEY_BYTES_MAX });
-            }
-            if value_len > VALUE_BYTES_MAX {
-                return Err(StorageError::TooLong { what: "value", len: value_len, limit: VALUE_BYTES_MAX });
-            }
+        let _one_at_a_time = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.not_failed()?;
+        check_lengths(&batch)?;
+        if batch.is_empty() {
+            return Ok(());
         }
-        self.write(&batch).inspect_err(|error| {
-            // The first reason is kept.
-            drop(self.poisoned.set(error.to_string()));
+        let syncs = self.medium.syncs();
+        guarded("commit", || self.write(&batch)).map_err(|error| {
+            // Set once: commits come one at a time, and none passes after the first failure.
+            drop(self.failure.set(error.to_string()));
+            match error {
+                // Nothing was written only if redb had not yet come to the fsync after which it names the new state.
+                StorageError::Full(what) if self.medium.syncs() != syncs => StorageError::Io {
+                    action: "commit",
+                    source: std::io::Error::new(std::io::ErrorKind::StorageFull, what),
+                },
+                StorageError::Full(_) => StorageError::Full(described(&batch)),
+                other => other,
+            }
         })
     }
 }
 
-struct RedbSnapshot(ReadOnlyTable<&'static [u8], &'static [u8]>);
+fn described(batch: &Batch) -> String {
+    let bytes: usize =
+        batch.writes().iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, |v| v.len())).sum();
+    format!("a batch of {} writes with {bytes} bytes", batch.writes().len())
+}
 
-impl Snapshot for RedbSnapshot {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let found = self.0.get(key).map_err(storage_error("reading"))?;
-        Ok(found.map(|value| Bytes::copy_from_slice(value.value())))
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        if from >= to {
-            return Ok(Vec::new());
+fn check_lengths(batch: &Batch) -> Result<(), StorageError> {
+    for (key, value) in batch.writes() {
+        if key.is_empty() {
+            return Err(StorageError::TooLong { what: "empty key", len: 0, limit: KEY_BYTES_MAX });
         }
-        let range = self.0.range::<&[u8]>(from..to).map_err(storage_error("scanning"))?;
-        let mut found = Vec::new();
-        for pair in range.take(limit) {
-            let (key, value) = pair.map_err(storage_error("scanning"))?;
-            found.push((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())));
+        if key.len() > KEY_BYTES_MAX {
+            return Err(StorageError::TooLong { what: "key", len: key.len(), limit: KEY_BYTES_MAX });
         }
-        Ok(found)
+        if let Some(value) = value
+            && value.len() > VALUE_BYTES_MAX
+        {
+            return Err(StorageError::TooLong { what: "value", len: value.len(), limit: VALUE_BYTES_MAX });
+        }
     }
+    Ok(())
 }

@@ -1,0 +1,247 @@
+//! Power cuts, failing fsyncs and full disks under the store: a definite answer, and nothing acknowledged is lost.
+
+mod disk;
+
+use std::io::ErrorKind;
+
+use quorate::storage::{Batch, Storage, StorageError};
+
+use crate::{medium::Staged, opening, opening::Options, store::RedbStore};
+use disk::{Disk, Random};
+
+/// A cache too small for the larger batches, so that pages are written in the middle of a transaction too.
+const CACHE_BYTES: usize = 64 << 10;
+
+/// Batches of one run.
+const BATCHES: u64 = 6;
+
+fn options(checked: bool) -> Options {
+    Options { cache_bytes: CACHE_BYTES, check_bytes_max: if checked { u64::MAX } else { 0 } }
+}
+
+fn created() -> Disk {
+    let disk = Disk::default();
+    let medium = Staged::new(disk.clone()).unwrap();
+    medium.release().unwrap();
+    opening::write_empty(medium).unwrap();
+    disk
+}
+
+/// Batch `number`: its number, small values that every batch replaces, values of its own up to 100 KiB, and the removal of those of the
+/// batch two before.
+fn batch(number: u64) -> Batch {
+    let fill = u8::try_from(number).unwrap();
+    let mut batch = Batch::new();
+    batch.put(&b"number"[..], number.to_le_bytes().to_vec());
+    for row in 0..20 {
+        batch.put(format!("shared/{row}"), vec![fill; 100]);
+        batch.put(format!("own/{number}/{row}"), vec![fill; 50]);
+        batch.delete(format!("own/{}/{row}", number.wrapping_sub(2)));
+    }
+    batch.put(format!("large/{number}"), vec![fill; 12_500 * usize::from(fill)]);
+    batch
+}
+
+/// How many batches the store holds, each whole; panics if it holds part of one.
+fn held(store: &RedbStore) -> u64 {
+    let view = store.snapshot().unwrap();
+    let Some(number) = view.get(b"number").unwrap() else {
+        assert!(view.scan(&[], &[0xff], 10).unwrap().is_empty());
+        return 0;
+    };
+    let number = u64::from_le_bytes(number[..].try_into().unwrap());
+    let mut expected = std::collections::BTreeMap::new();
+    for batch in (1..=number).map(batch) {
+        for (key, value) in batch.writes() {
+            match value {
+                Some(value) => drop(expected.insert(key.clone(), value.clone())),
+                None => drop(expected.remove(key)),
+            }
+        }
+    }
+    assert!(view.scan(&[], &[0xff], usize::MAX).unwrap().into_iter().eq(expected), "batch {number} is not whole");
+    number
+}
+
+/// Opens `disk` and checks that it holds `least` to `most` batches and takes more.
+fn reopened(disk: Disk, checked: bool, least: u64, most: u64, what: &str) {
+    let store = RedbStore::on(disk, options(checked)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let number = held(&store);
+    assert!((least..=most).contains(&number), "{what}: {number} batches; {least} were acknowledged");
+    store.commit(batch(number + 1)).unwrap();
+    assert_eq!(held(&store), number + 1, "{what}");
+}
+
+#[test]
+fn a_power_cut_after_any_write_loses_nothing_acknowledged() {
+    let mut random = Random::new();
+    for opened_checked in [false, true] {
+        let disk = created();
+        disk.record();
+        let store = RedbStore::on(disk.clone(), options(opened_checked)).unwrap();
+        // The length of the log when each batch was acknowledged.
+        let mut acknowledged = vec![0];
+        for number in 1..=BATCHES {
+            store.commit(batch(number)).unwrap();
+            acknowledged.push(disk.steps());
+        }
+        drop(store);
+        for cut in 0..=disk.steps() {
+            let least = acknowledged.iter().skip(1).filter(|&&steps| steps <= cut).count() as u64;
+            for checked in [false, true] {
+                let what = format!("{random}, cut after step {cut}, checked {opened_checked} {checked}");
+                let after = disk.after_cut(cut, &mut random);
+                reopened(after, checked, least, (least + 1).min(BATCHES), &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failing_fsync_is_an_error_once_and_for_all_and_loses_nothing_acknowledged() {
+    let mut random = Random::new();
+    let mut failed = 0;
+    for fail_at in 0..2 * BATCHES {
+        let disk = created();
+        let store = RedbStore::on(disk.clone(), options(false)).unwrap();
+        disk.record();
+        disk.fail_sync(fail_at, ErrorKind::Other);
+        let mut done = 0;
+        let error = loop {
+            match store.commit(batch(done + 1)) {
+                Ok(()) => done += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StorageError::Io { action: "commit", .. }), "{error:?}");
+        failed += 1;
+        let steps = disk.steps();
+        // The disk would do again; the store must not.
+        assert!(matches!(store.commit(batch(done + 1)), Err(StorageError::Poisoned(_))));
+        assert!(matches!(store.commit(Batch::new()), Err(StorageError::Poisoned(_))));
+        assert!(matches!(store.snapshot().map(drop), Err(StorageError::Poisoned(_))));
+        assert_eq!(disk.steps(), steps);
+        drop(store);
+        let what = format!("{random}, fsync {fail_at}");
+        reopened(disk.after_cut(disk.steps(), &mut random), false, done, done + 1, &what);
+        reopened(disk.after_cut(disk.steps(), &mut random), true, done, done + 1, &what);
+        // Without a power cut: what was written is there, whatever the fsync said.
+        disk.mend();
+        reopened(disk, false, done, done + 1, &what);
+    }
+    assert_eq!(failed, 2 * BATCHES);
+}
+
+/// Before the first fsync of a commit nothing counts yet; at the second the batch may be there. Only the first can say `Full`. (The
+/// first commit grows the file, for which redb has an fsync of its own.)
+#[test]
+fn full_is_said_only_when_nothing_of_the_batch_was_written() {
+    for (fail_at, is_full) in [(0, true), (1, true), (2, false)] {
+        let disk = created();
+        let store = RedbStore::on(disk.clone(), options(false)).unwrap();
+        disk.record();
+        disk.fail_sync(fail_at, ErrorKind::StorageFull);
+        let error = (1..=BATCHES).find_map(|number| store.commit(batch(number)).err()).unwrap();
+        match error {
+            StorageError::Full(_) => assert!(is_full, "fsync {fail_at}"),
+            StorageError::Io { .. } => assert!(!is_full, "fsync {fail_at}"),
+            other => panic!("{other:?}"),
+        }
+        drop(store);
+        disk.mend();
+        reopened(disk, false, 0, if is_full { 0 } else { 1 }, &format!("fsync {fail_at}"));
+    }
+}
+
+/// The disk fills up at every possible block. `at_sync`: it is noticed by the fsync only, as file systems do which allocate late.
+fn fill_up(at_sync: bool) -> (u32, u32) {
+    let (mut full, mut other) = (0, 0);
+    let mut random = Random::new();
+    for room in 0.. {
+        let disk = created();
+        let store = RedbStore::on(disk.clone(), options(false)).unwrap();
+        disk.record();
+        disk.limit(room, at_sync);
+        let mut done = 0;
+        let outcome = loop {
+            match store.commit(batch(done + 1)) {
+                Ok(()) if done + 1 == BATCHES => break Ok(()),
+                Ok(()) => done += 1,
+                Err(error) => break Err(error),
+            }
+        };
+        let what = format!("{random}, room for {room} blocks");
+        let most = match outcome {
+            Ok(()) => return (full, other),
+            // Then nothing of the batch was written.
+            Err(StorageError::Full(what)) => {
+                assert!(what.starts_with("a batch of 62 writes with "), "{what}");
+                full += 1;
+                done
+            }
+            Err(StorageError::Io { .. }) => {
+                other += 1;
+                done + 1
+            }
+            Err(error) => panic!("{what}: {error:?}"),
+        };
+        assert!(matches!(store.commit(batch(done + 1)), Err(StorageError::Poisoned(_))), "{what}");
+        drop(store);
+        // Still full: it opens and is complete, or says why not.
+        let after = disk.after_cut(disk.steps(), &mut random);
+        after.limit(0, at_sync);
+        for checked in [false, true] {
+            match RedbStore::on(after.clone(), options(checked)) {
+                Ok(store) => assert!((done..=most).contains(&held(&store)), "{what}"),
+                Err(StorageError::Full(_) | StorageError::Io { .. }) => {}
+                Err(error) => panic!("{what}: {error:?}"),
+            }
+        }
+        after.mend();
+        reopened(after, false, done, most, &what);
+        disk.mend();
+        reopened(disk, true, done, most, &what);
+    }
+    unreachable!("the loop has no end")
+}
+
+#[test]
+fn a_full_disk_says_so_and_loses_nothing_acknowledged() {
+    // No write after the first fsync of a commit needs room.
+    let (full, other) = fill_up(false);
+    assert!(full > 50 && other == 0, "{full} {other}");
+}
+
+#[test]
+fn a_disk_which_is_full_only_at_fsync_loses_nothing_acknowledged() {
+    let (full, other) = fill_up(true);
+    assert!(full + other > 50, "{full} {other}");
+}
+
+#[test]
+fn a_read_error_is_an_error_of_this_read_and_of_the_medium() {
+    let disk = created();
+    let store = RedbStore::on(disk.clone(), options(false)).unwrap();
+    for number in 1..=BATCHES {
+        store.commit(batch(number)).unwrap();
+    }
+    let view = store.snapshot().unwrap();
+    disk.fail_reads();
+    let error = (1..=BATCHES).find_map(|number| view.get(format!("large/{number}").as_bytes()).err()).unwrap();
+    assert!(matches!(error, StorageError::Io { action: "read", .. }), "{error:?}");
+    disk.mend();
+    drop((view, store));
+    reopened(disk, true, BATCHES, BATCHES, "after a failed read");
+}
+
+#[test]
+fn opening_a_disk_which_can_not_be_synced_is_an_error_and_loses_nothing() {
+    let disk = created();
+    for checked in [false, true] {
+        disk.fail_sync(0, ErrorKind::ReadOnlyFilesystem);
+        let error = RedbStore::on(disk.clone(), options(checked)).map(drop).unwrap_err();
+        assert!(matches!(error, StorageError::Io { .. }), "{error:?}");
+        disk.mend();
+    }
+    reopened(disk, true, 0, 0, "after a failed opening");
+}

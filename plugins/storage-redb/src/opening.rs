@@ -1,0 +1,206 @@
+//! Locking, creating and accepting the file.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
+
+use quorate::storage::StorageError;
+use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError};
+use tracing::{info, warn};
+
+use crate::{
+    failure::{from_io, from_redb, guarded},
+    medium::{FileMedium, Staged},
+    store::{CHAIN, FORMAT},
+};
+
+/// The store's file in the data directory.
+pub const FILE: &str = "chain.redb";
+
+/// The file while it is made; whatever is in it counts for nothing.
+pub const FILE_NEW: &str = "chain.redb.new";
+
+/// Key and only row of [`META`].
+const FORMAT_KEY: &str = "format";
+
+/// The table which says what this file is.
+const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("quorate");
+
+/// How often opening starts again because another process created or replaced the file meanwhile.
+const ATTEMPTS_MAX: usize = 16;
+
+/// How to open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    /// Bytes of cached pages at most.
+    pub(crate) cache_bytes: usize,
+    /// A file of up to so many bytes is verified page by page before it is used.
+    pub(crate) check_bytes_max: u64,
+}
+
+/// The locked file of the store in `directory`, made when there is none.
+pub(crate) fn locked_file(directory: &Path) -> Result<File, StorageError> {
+    let (path, fresh) = (directory.join(FILE), directory.join(FILE_NEW));
+    for _ in 0..ATTEMPTS_MAX {
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => {
+                lock(&file, &path)?;
+                if is_at(&file, &path)? {
+                    remove_if_there(&fresh)?;
+                    return Ok(file);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if let Some(file) = create(directory, &path, &fresh)? {
+                    info!(path = %path.display(), "storage created");
+                    return Ok(file);
+                }
+            }
+            Err(error) => return Err(from_io("open chain.redb", error)),
+        }
+    }
+    Err(StorageError::Locked(path.display().to_string()))
+}
+
+/// Makes the file under another name and gives it its own when it is whole and durable. `None`: another process was faster.
+fn create(directory: &Path, path: &Path, fresh: &Path) -> Result<Option<File>, StorageError> {
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(fresh);
+    let file = open.map_err(|error| from_io("create chain.redb.new", error))?;
+    lock(&file, fresh)?;
+    // Between opening and locking, the former owner of the lock may have renamed it, or have removed it.
+    if !is_at(&file, fresh)? || exists(path)? {
+        return Ok(None);
+    }
+    let made = fill(&file).and_then(|()| {
+        fs::rename(fresh, path).map_err(|error| from_io("rename chain.redb.new", error))?;
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| from_io("sync the data directory", error))
+    });
+    if let Err(error) = made {
+        // Best effort: the next start removes it too.
+        drop(fs::remove_file(fresh));
+        return Err(error);
+    }
+    Ok(Some(file))
+}
+
+/// Writes an empty store and makes it durable.
+fn fill(file: &File) -> Result<(), StorageError> {
+    const ACTION: &str = "create the store";
+    let io = |error| from_io(ACTION, error);
+    file.set_len(0).map_err(io)?;
+    let medium = Staged::new(FileMedium(file.try_clone().map_err(io)?)).map_err(io)?;
+    medium.release().map_err(io)?;
+    write_empty(medium)?;
+    file.sync_all().map_err(io)
+}
+
+/// Writes an empty store to an empty medium.
+pub(crate) fn write_empty(medium: Staged) -> Result<(), StorageError> {
+    const ACTION: &str = "create the store";
+    let database = Builder::new().create_with_backend(medium).map_err(|error| from_redb(ACTION, error))?;
+    let mut transaction = database.begin_write().map_err(|error| from_redb(ACTION, error))?;
+    prepare(&mut transaction)?;
+    transaction
+        .open_table(META)
+        .map_err(|error| from_redb(ACTION, error))?
+        .insert(FORMAT_KEY, FORMAT)
+        .map_err(|error| from_redb(ACTION, error))?;
+    drop(transaction.open_table(CHAIN).map_err(|error| from_redb(ACTION, error))?);
+    transaction.commit().map_err(|error| from_redb(ACTION, error))?;
+    database.close().map_err(|error| from_redb(ACTION, error))
+}
+
+/// How every transaction is committed: two fsyncs, the first before the new state is named, so that a state which is named is
+/// whole; and with the allocator's state, so that a killed process starts without reading the whole file.
+pub(crate) fn prepare(transaction: &mut redb::WriteTransaction) -> Result<(), StorageError> {
+    transaction
+        .set_durability(Durability::Immediate)
+        .map_err(|error| StorageError::Damaged(format!("durability can't be set: {error}")))?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    Ok(())
+}
+
+/// Opens what is on `medium`; it is changed only if the store is accepted.
+pub(crate) fn accept(medium: impl StorageBackend, options: Options) -> Result<(Database, Staged), StorageError> {
+    const ACTION: &str = "open chain.redb";
+    let staged = Staged::new(medium).map_err(|error| from_io(ACTION, error))?;
+    let len = staged.len().map_err(|error| from_io(ACTION, error))?;
+    let check = len <= options.check_bytes_max;
+    if len == 0 {
+        // redb would begin a new store in it, and the chain would begin anew.
+        return Err(StorageError::Damaged("chain.redb is empty".into()));
+    }
+    guarded(ACTION, || {
+        let mut builder = Builder::new();
+        builder.set_cache_size(options.cache_bytes).set_check_integrity_on_open(check);
+        if !check {
+            builder.set_repair_callback(|session| {
+                warn!(
+                    progress = session.progress(),
+                    "storage is checked page by page: it has no valid list of free pages"
+                );
+            });
+        }
+        let database = builder.create_with_backend(staged.clone()).map_err(|error| from_redb(ACTION, error))?;
+        check_format(&database)?;
+        staged.release().map_err(|error| from_io(ACTION, error))?;
+        Ok((database, staged.clone()))
+    })
+}
+
+fn check_format(database: &Database) -> Result<(), StorageError> {
+    const ACTION: &str = "read the format";
+    let transaction = database.begin_read().map_err(|error| from_redb(ACTION, error))?;
+    let table = match transaction.open_table(META) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => {
+            return Err(StorageError::Damaged("chain.redb is a redb file, but not one of Quorate".into()));
+        }
+        Err(error) => return Err(from_redb(ACTION, error)),
+    };
+    let found = table.get(FORMAT_KEY).map_err(|error| from_redb(ACTION, error))?.map(|row| row.value());
+    match found {
+        Some(FORMAT) => {}
+        Some(found) if found > FORMAT => return Err(StorageError::Newer { found, known: FORMAT }),
+        _ => return Err(StorageError::Damaged(format!("the format is {found:?}; it must be {FORMAT}"))),
+    }
+    drop(transaction.open_table(CHAIN).map_err(|error| from_redb("open the table", error))?);
+    Ok(())
+}
+
+/// Takes the lock which one process holds as long as it has the store open.
+fn lock(file: &File, path: &Path) -> Result<(), StorageError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StorageError::Locked(path.display().to_string()),
+        TryLockError::Error(source) => StorageError::Io { action: "lock chain.redb", source },
+    })
+}
+
+/// Whether `path` leads to this very file.
+fn is_at(file: &File, path: &Path) -> Result<bool, StorageError> {
+    let look = || -> io::Result<bool> {
+        let ours = file.metadata()?;
+        match fs::metadata(path) {
+            Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    look().map_err(|error| from_io("look at the data directory", error))
+}
+
+fn exists(path: &Path) -> Result<bool, StorageError> {
+    path.try_exists().map_err(|error| from_io("look at the data directory", error))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(from_io("remove chain.redb.new", error)),
+        _ => Ok(()),
+    }
+}

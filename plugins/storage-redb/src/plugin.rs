@@ -1,0 +1,105 @@
+//! The plugin `redb` and its settings.
+
+use std::{ops::RangeInclusive, path::Path, sync::Arc};
+
+use quorate::{
+    Settings, Storage,
+    plugin::{Descriptor, SetupError, StoragePlugin},
+};
+use serde::Deserialize;
+
+use crate::{opening::Options, store::RedbStore};
+
+/// Bytes of `cache_bytes`: below, commits write pages twice; above, the operating system caches the file anyway.
+pub const CACHE_BYTES: RangeInclusive<u64> = (1 << 20)..=(1 << 36);
+
+/// `cache_bytes` where none is set: 8 MiB. Commits are as fast as with more, since they wait for the disk; redb's own default is
+/// 1 GiB.
+pub const CACHE_BYTES_DEFAULT: u64 = 8 << 20;
+
+/// `check_bytes_max` where none is set: 64 MiB, which are read in about a tenth of a second.
+pub const CHECK_BYTES_MAX_DEFAULT: u64 = 64 << 20;
+
+/// The node's `[storage]` table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedbSettings {
+    #[serde(default = "cache_bytes_default")]
+    cache_bytes: u64,
+    #[serde(default = "check_bytes_max_default")]
+    check_bytes_max: u64,
+}
+
+fn cache_bytes_default() -> u64 {
+    CACHE_BYTES_DEFAULT
+}
+
+fn check_bytes_max_default() -> u64 {
+    CHECK_BYTES_MAX_DEFAULT
+}
+
+impl RedbSettings {
+    fn read(settings: &Settings) -> Result<Options, SetupError> {
+        let read: Self = settings.parse()?;
+        let cache_bytes = usize::try_from(read.cache_bytes).ok().filter(|_| CACHE_BYTES.contains(&read.cache_bytes));
+        let Some(cache_bytes) = cache_bytes else {
+            let (least, most) = (CACHE_BYTES.start(), CACHE_BYTES.end());
+            let message = format!("cache_bytes is {}; it must be {least} to {most}", read.cache_bytes);
+            return Err(vec![settings.error("cache_bytes", message)].into());
+        };
+        Ok(Options { cache_bytes, check_bytes_max: read.check_bytes_max })
+    }
+}
+
+/// One redb file in the data directory.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RedbPlugin;
+
+impl StoragePlugin for RedbPlugin {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            name: "redb",
+            version: env!("CARGO_PKG_VERSION"),
+            summary: "one redb file, durable when a commit returns",
+            example: "\
+# Memory for pages of the file, in bytes, 1048576 (1 MiB) to 68719476736 (64 GiB). Default 8388608 (8 MiB).
+cache_bytes = 8388608
+# A file of up to so many bytes is read whole at start and every page's checksum verified; of a larger one damage is found when it
+# is read. 0: never. Default 67108864 (64 MiB).
+check_bytes_max = 67108864
+",
+        }
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), SetupError> {
+        RedbSettings::read(settings).map(drop)
+    }
+
+    fn open(&self, settings: &Settings, directory: &Path) -> Result<Arc<dyn Storage>, SetupError> {
+        let options = RedbSettings::read(settings)?;
+        Ok(Arc::new(RedbStore::open(directory, options)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_parses_to_the_defaults() {
+        let example = RedbSettings::read(&Settings::from_text(RedbPlugin.descriptor().example)).unwrap();
+        let empty = RedbSettings::read(&Settings::from_text("")).unwrap();
+        assert_eq!((example.cache_bytes, example.check_bytes_max), (empty.cache_bytes, empty.check_bytes_max));
+    }
+
+    #[test]
+    fn a_cache_out_of_range_is_refused_at_its_place() {
+        for bytes in ["0", "1048575", "68719476737"] {
+            let error = RedbPlugin.check(&Settings::from_text(&format!("cache_bytes = {bytes}"))).unwrap_err();
+            let SetupError::Settings(errors) = error else { panic!("{error}") };
+            assert_eq!((errors[0].line, errors[0].column), (1, 15));
+            assert!(errors[0].message.contains("must be 1048576 to 68719476736"), "{}", errors[0]);
+        }
+        assert!(RedbPlugin.check(&Settings::from_text("cache_byte = 1")).is_err());
+    }
+}
