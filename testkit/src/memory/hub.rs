@@ -80,13 +80,13 @@ impl Hub {
 
     /// Puts a message into a node's queue; a node that is gone or whose queue is full does not get it.
     pub(super) fn send(&self, from: PeerId, to: &PeerId, class: Class, bytes: Bytes) {
-        let sender = self.queues().get(to).and_then(|senders| {
+        let sender = self.queues().get(to).map(|senders| {
             let [consensus, pool, sync] = &senders.0;
-            Some(match class {
+            match class {
                 Class::Consensus => consensus.clone(),
                 Class::Pool => pool.clone(),
                 Class::Sync => sync.clone(),
-            })
+            }
         });
         if let Some(sender) = sender {
             drop(sender.try_send((from, bytes)));
