@@ -208,11 +208,6 @@ impl Net {
         self.step(at, Event::Work { pending: true });
     }
 
-    pub(crate) fn say(&mut self, from: usize, to: usize, bytes: Bytes) {
-        let validator = Some(ValidatorIndex(from as u16));
-        self.step(to, Event::Message { from: peer(from), validator, bytes });
-    }
-
     pub(crate) fn step(&mut self, at: usize, event: Event) {
         let Some(engine) = &mut self.nodes[at].engine else { return };
         let mut out = Vec::new();
