@@ -235,7 +235,10 @@ impl Engine {
 
     /// Whether the process was suspended: something is long overdue.
     fn was_suspended(&self) -> bool {
-        let latest = |at: Instant| at.after(self.rules.suspension);
+        let timed = self.rules.model.relies_on_time();
+        // Elsewhere no safety rests on it, and a busy machine need not be made busier.
+        let slack = if timed { self.rules.suspension } else { self.rules.rebroadcast };
+        let latest = |at: Instant| at.after(slack);
         let overdue = self.deadlines.earliest().is_some_and(|at| latest(at) < self.now);
         overdue && !self.has(PlantedBug::NoSuspensionRule)
     }
