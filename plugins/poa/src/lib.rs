@@ -31,7 +31,7 @@ mod verified;
 
 pub use certificate::{QuorumCertificate, TimeoutCertificate, TimeoutEntry, VoteKind};
 pub use evidence::{Evidence, SignedHash, SignedProposal};
-pub use message::{Message, NewRound, Proposal, Timeout, Vote};
+pub use message::{Message, MessageError, NewRound, Proposal, Timeout, Vote};
 pub use model::FaultModel;
 #[cfg(feature = "planted-bugs")]
 pub use planted::{PlantedBug, build_with_bug};
