@@ -1,1 +1,30 @@
 //! The registry, configuration, signer, pool, catch-up and loop of a Quorate node; it names no plugin.
+//!
+//! # Reading order
+//!
+//! 1. [`config`] and [`registry`]: a TOML file becomes an [`config::Assembly`] of plugins.
+//! 2. [`node`]: an assembly becomes a running node: which threads and tasks there are, and in what order they start and stop.
+//! 3. `core`: the loop; persist, then sign, then send; commit, then announce.
+//! 4. [`ledger`] and [`layout`]: judging, building and storing blocks. `execute`: a block's effect on a view of the state.
+//! 5. [`signer`]: the key and its durable guard. [`pool`] and `intake`: transactions that wait.
+//! 6. `sync`: catch-up. `router` and `wire`: what peers say. `requests`: what clients ask.
+
+pub mod config;
+pub mod key;
+pub mod layout;
+pub mod ledger;
+pub mod node;
+pub mod pool;
+pub mod registry;
+pub mod signer;
+
+mod backup;
+mod core;
+mod execute;
+mod intake;
+mod metrics;
+mod requests;
+mod router;
+mod shared;
+mod sync;
+mod wire;

@@ -1,0 +1,795 @@
+//! The loop: events to the consensus, its actions carried out in order: persist, then sign, then send; commit, then announce.
+//!
+//! It runs on a thread of its own, which alone writes to the store and holds the signer. Everything else reads the last final
+//! block's [`View`](crate::ledger::View) and hands its inputs over by two bounded queues.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use quorate::{
+    Block, Consensus, Hash, Height, Instant, PeerId, ValidatorIndex,
+    consensus::{
+        Action, BlockLimits, CommitBy, Event, SAVED_BYTES_MAX, SignRefused, SignRequest, Start, TimerId, Verdict,
+    },
+    node::Head,
+    storage::{Batch, StorageError},
+    transport::{Class, TransportCommand},
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    layout,
+    ledger::{BadBlock, Candidate, Proposal, View},
+    shared::{Board, Clock, Shared},
+    signer::Signer,
+    sync::CatchUp,
+    wire::{BLOCK_BYTES_WANTED, Message},
+};
+
+/// Consensus messages that may wait.
+pub(crate) const MESSAGES_MAX: usize = 1024;
+
+/// Other inputs that may wait.
+pub(crate) const CONTROLS_MAX: usize = 1024;
+
+/// Executed blocks kept at one height at most; the oldest goes first.
+const CANDIDATES_MAX: usize = 64;
+
+/// Blocks whose time has not come, at most.
+const NOT_NOW_MAX: usize = 16;
+
+/// Timers of an engine at most.
+const TIMERS_MAX: usize = 1024;
+
+/// Pieces of evidence that wait for a block at most.
+const EVIDENCE_WAITING_MAX: usize = 64;
+
+/// A step that takes longer is logged.
+const SLOW_STEP: Duration = Duration::from_millis(50);
+
+/// How often the loop looks at what is due without being told: expiry, sharing again, status.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A block whose time was ahead is asked about again after this time.
+const NOT_NOW_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a peer is turned away that gave a block or message against the rules.
+const BAN_MS: u64 = 10_000;
+
+/// Transactions looked at again after a block at most.
+const RECHECK_MAX: usize = 256;
+
+/// A consensus message.
+pub(crate) struct Envelope {
+    pub(crate) from: PeerId,
+    pub(crate) validator: Option<ValidatorIndex>,
+    pub(crate) bytes: Bytes,
+}
+
+/// Any other input of the loop.
+pub(crate) enum Control {
+    PeerUp(PeerId),
+    PeerDown(PeerId),
+    PeerStatus { peer: PeerId, height: Height, hash: Hash },
+    Blocks { peer: PeerId, height: Height, blocks: Vec<(Bytes, Bytes)> },
+    Evidence(Vec<Bytes>),
+    Work,
+    Stop,
+}
+
+/// Why a node can't go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CoreError {
+    /// The store failed: nothing after its last commit was acknowledged.
+    #[error("stopped, because the store failed; nothing after block {height} was said to be final: {source}")]
+    Storage {
+        /// The last final block.
+        height: Height,
+        /// What failed.
+        #[source]
+        source: StorageError,
+    },
+}
+
+/// What the loop is made from.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) engine: Box<dyn Consensus>,
+    pub(crate) signer: Option<Signer>,
+    pub(crate) eager_sync: bool,
+    pub(crate) transport: mpsc::Sender<TransportCommand>,
+    pub(crate) heads: watch::Sender<Option<Arc<Head>>>,
+    pub(crate) messages: mpsc::Receiver<Envelope>,
+    pub(crate) controls: mpsc::Receiver<Control>,
+    pub(crate) serve: mpsc::Sender<(PeerId, Height, u32)>,
+}
+
+pub(crate) struct Core {
+    shared: Arc<Shared>,
+    engine: Box<dyn Consensus>,
+    signer: Option<Signer>,
+    view: Arc<View>,
+    transport: mpsc::Sender<TransportCommand>,
+    heads: watch::Sender<Option<Arc<Head>>>,
+    serve: mpsc::Sender<(PeerId, Height, u32)>,
+    queue: VecDeque<Event>,
+    timers: BTreeMap<TimerId, Instant>,
+    candidates: VecDeque<Candidate>,
+    not_now: Vec<(Block, BlockLimits)>,
+    not_now_at: Option<Instant>,
+    evidence: BTreeMap<Hash, Bytes>,
+    sync: CatchUp,
+    blocks: VecDeque<(PeerId, Bytes, Bytes)>,
+    told_pending: bool,
+    halted: bool,
+    conflict: Option<String>,
+    next_tick: Instant,
+    ticks: u64,
+}
+
+/// Runs the loop until [`Control::Stop`]; on a thread of its own, in a single-threaded runtime.
+pub(crate) async fn run(parts: Parts) -> Result<(), CoreError> {
+    let Parts { shared, engine, signer, eager_sync, transport, heads, mut messages, mut controls, serve } = parts;
+    let view = shared.view();
+    let next_tick = shared.clock.now();
+    let mut core = Core {
+        shared,
+        engine,
+        signer,
+        view,
+        transport,
+        heads,
+        serve,
+        queue: VecDeque::new(),
+        timers: BTreeMap::new(),
+        candidates: VecDeque::new(),
+        not_now: Vec::new(),
+        not_now_at: None,
+        evidence: BTreeMap::new(),
+        sync: CatchUp::new(eager_sync),
+        blocks: VecDeque::new(),
+        told_pending: false,
+        halted: false,
+        conflict: None,
+        next_tick,
+        ticks: 0,
+    };
+    let result = core.serve(&mut messages, &mut controls).await;
+    result.map_err(|source| CoreError::Storage { height: core.view.tip.height, source })
+}
+
+impl Core {
+    async fn serve(
+        &mut self,
+        messages: &mut mpsc::Receiver<Envelope>,
+        controls: &mut mpsc::Receiver<Control>,
+    ) -> Result<(), StorageError> {
+        self.start()?;
+        loop {
+            self.drain().await?;
+            self.fire_timers();
+            if !self.queue.is_empty() {
+                continue;
+            }
+            self.tick().await?;
+            self.take_one_block().await?;
+            self.ask_for_blocks().await;
+            if !self.queue.is_empty() || !self.blocks.is_empty() {
+                // Something came of it: other inputs get their turn, without waiting for them.
+                if let Ok(control) = controls.try_recv() {
+                    if matches!(control, Control::Stop) {
+                        break;
+                    }
+                    self.control(control).await?;
+                }
+                if let Ok(message) = messages.try_recv() {
+                    self.message(message);
+                }
+                continue;
+            }
+            let due = tokio::time::Instant::from_std(self.shared.clock.std(self.due()));
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => self.message(message),
+                    None => break,
+                },
+                control = controls.recv() => match control {
+                    Some(Control::Stop) | None => break,
+                    Some(control) => self.control(control).await?,
+                },
+                () = tokio::time::sleep_until(due) => {}
+            }
+        }
+        self.queue.push_back(Event::Stop);
+        self.drain().await
+    }
+
+    fn start(&mut self) -> Result<(), StorageError> {
+        let height = self.view.tip.height.next();
+        let last = self.signer.as_ref().and_then(Signer::last);
+        if let Some(last) = last
+            && last.height > height
+        {
+            tracing::warn!(
+                signed_height = %last.height, %height,
+                "this key signed above the stored chain: the data directory is older than the guard; nothing is signed until the chain has caught up"
+            );
+        }
+        for record in self.view.chain().evidence(EVIDENCE_WAITING_MAX)? {
+            if record.included_at.is_none() {
+                let offence = layout::offence(&record.misbehaviour.offender, record.misbehaviour.height);
+                self.evidence.insert(offence, record.proof.into());
+            }
+        }
+        self.told_pending = self.pending();
+        let start = Start {
+            tip: self.view.tip,
+            validators: self.view.validators.clone(),
+            me: self.me(&self.view),
+            saved: self.view.chain().saved(height)?,
+            fresh: last.is_none(),
+            pending: self.told_pending,
+        };
+        self.queue.push_back(Event::Start(start));
+        Ok(())
+    }
+
+    fn me(&self, view: &View) -> Option<ValidatorIndex> {
+        self.signer.as_ref().and_then(|signer| view.validators.index_of(&signer.public_key()))
+    }
+
+    fn pending(&self) -> bool {
+        !self.evidence.is_empty() || self.shared.pool().has_ready()
+    }
+
+    /// Steps the engine through every event that waits, and carries out what it wants.
+    async fn drain(&mut self) -> Result<(), StorageError> {
+        let mut actions = Vec::new();
+        while let Some(event) = self.queue.pop_front() {
+            if self.halted {
+                continue;
+            }
+            let now = self.shared.clock.now();
+            let engine = &mut self.engine;
+            let stepped = catch_unwind(AssertUnwindSafe(|| engine.step(now, event, &mut actions)));
+            let took = self.shared.clock.now().since(now);
+            self.shared.metrics.step_seconds.observe(took.as_secs_f64());
+            if took > SLOW_STEP {
+                tracing::warn!(took_ms = took.as_millis(), "a step of the consensus was slow");
+            }
+            if stepped.is_err() {
+                self.halt("the consensus plugin panicked; nothing more is signed".into());
+                actions.clear();
+            }
+            for action in actions.drain(..) {
+                self.act(action).await?;
+                if self.halted {
+                    break;
+                }
+            }
+            self.publish();
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), StorageError> {
+        match action {
+            Action::Persist(record) => self.persist(&record)?,
+            Action::Sign(request) => self.sign(&request),
+            Action::Broadcast(bytes) => self.send(TransportCommand::Broadcast { class: Class::Consensus, bytes }).await,
+            Action::Send { to, bytes } => {
+                self.send(TransportCommand::Send { to, class: Class::Consensus, bytes }).await;
+            }
+            Action::SetTimer { id, at } => {
+                if self.timers.len() < TIMERS_MAX || self.timers.contains_key(&id) {
+                    self.timers.insert(id, at);
+                } else {
+                    self.halt(format!("the consensus plugin set more than {TIMERS_MAX} timers"));
+                }
+            }
+            Action::CancelTimer(id) => {
+                self.timers.remove(&id);
+            }
+            Action::BuildBlock { token, round, limits } => self.build(token, round, &limits)?,
+            Action::CheckBlock { block, limits } => self.check(&block, limits)?,
+            Action::Commit { hash, proof } => self.commit_by_engine(&hash, &proof).await?,
+            Action::Evidence(bytes) => self.add_evidence(&bytes, true).await?,
+            Action::NeedSync { height, from } => self.sync.needed(from, height),
+            Action::Serve { to, from_height } => {
+                // Nobody waits for it: a peer that gets nothing asks again.
+                if self.serve.try_send((to, from_height, BLOCK_BYTES_WANTED)).is_err() {
+                    self.shared.metrics.messages_dropped.inc();
+                }
+            }
+            Action::Penalise { peer, reason } => {
+                tracing::warn!(%peer, reason, "peer broke the rules of consensus");
+                self.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await;
+            }
+            Action::Halt { reason } => self.halt(reason),
+        }
+        Ok(())
+    }
+
+    async fn send(&self, command: TransportCommand) {
+        if self.transport.send(command).await.is_err() {
+            tracing::debug!("transport is gone");
+        }
+    }
+
+    fn halt(&mut self, reason: String) {
+        tracing::error!(reason, "voting stopped; reads go on");
+        self.halted = true;
+        self.conflict = Some(reason);
+        self.publish();
+    }
+
+    fn persist(&mut self, record: &Bytes) -> Result<(), StorageError> {
+        if record.len() > SAVED_BYTES_MAX {
+            self.halt(format!(
+                "the consensus plugin's record has {} bytes; the limit is {SAVED_BYTES_MAX}",
+                record.len()
+            ));
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        batch.put(layout::SAVED, layout::with_height(self.view.tip.height.next(), record));
+        self.shared.ledger.storage.commit(batch)?;
+        self.shared.metrics.persists.inc();
+        Ok(())
+    }
+
+    fn sign(&mut self, request: &SignRequest) {
+        let result = match &mut self.signer {
+            Some(signer) => signer.sign(request),
+            None => Err(SignRefused::NoKey),
+        };
+        match &result {
+            Ok(_) => self.shared.metrics.signatures.inc(),
+            Err(refused) => {
+                tracing::warn!(error = refused as &dyn std::error::Error, "signature refused");
+                self.shared.metrics.signatures_refused.inc()
+            }
+        };
+        let digest = request.digest(&self.shared.ledger.genesis.chain_id());
+        self.queue.push_back(Event::Signed { guard: request.guard, digest, result });
+    }
+
+    fn build(&mut self, token: u64, round: quorate::Round, limits: &BlockLimits) -> Result<(), StorageError> {
+        let mut answer = |block| self.queue.push_back(Event::BlockBuilt { token, block });
+        let Some(creator) = self.signer.as_ref().and_then(|signer| self.view.validators.index_of(&signer.public_key()))
+        else {
+            answer(None);
+            return Ok(());
+        };
+        let evidence: Vec<Bytes> = self.evidence.values().cloned().collect();
+        let reserved = evidence.iter().map(Bytes::len).sum::<usize>() + quorate::block::HEADER_BYTES + 256;
+        let room = (limits.bytes_max as usize).saturating_sub(reserved);
+        let chosen = self.shared.pool().candidates(limits.transactions_max as usize, room);
+        let transactions = chosen.into_iter().map(|(_, bytes)| bytes).collect();
+        let proposal = Proposal { creator, round, now: Clock::wall(), transactions, evidence: &evidence };
+        match self.shared.ledger.build(&self.view, proposal)? {
+            Ok((candidate, left_out)) => {
+                answer(Some(candidate.block.clone()));
+                self.remember(candidate);
+                self.drop_left_out(&left_out);
+            }
+            Err(why) => {
+                tracing::error!(why, "a block could not be built");
+                answer(None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops from the pool what could not go into a block and never will.
+    fn drop_left_out(&mut self, ids: &[quorate::TransactionId]) {
+        let state = crate::execute::StateView(self.view.snapshot.as_ref());
+        let mut pool = self.shared.pool();
+        for id in ids {
+            let Some(bytes) = pool.get(id).cloned() else { continue };
+            match self.shared.ledger.application.check(&state, &bytes) {
+                Ok(admission) => pool.update(id, &admission),
+                Err(rejection) => {
+                    tracing::debug!(%id, %rejection, "transaction dropped");
+                    pool.remove(id);
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, candidate: Candidate) {
+        if self.candidates.len() >= CANDIDATES_MAX {
+            self.candidates.pop_front();
+        }
+        self.candidates.push_back(candidate);
+    }
+
+    fn check(&mut self, block: &Block, limits: BlockLimits) -> Result<(), StorageError> {
+        let hash = block.hash();
+        let verdict = match self.candidates.iter().position(|known| known.block.hash() == hash) {
+            Some(at) => {
+                // The one used last goes last.
+                if let Some(known) = self.candidates.remove(at) {
+                    self.candidates.push_back(known);
+                }
+                Verdict::Valid
+            }
+            None => {
+                let known_good = |id: &quorate::TransactionId, bytes: &Bytes| self.shared.pool().get(id) == Some(bytes);
+                match self.shared.ledger.judge(&self.view, block, &limits, Clock::wall(), &known_good)? {
+                    Ok(candidate) => {
+                        self.remember(candidate);
+                        Verdict::Valid
+                    }
+                    Err(verdict) => verdict,
+                }
+            }
+        };
+        match &verdict {
+            Verdict::Invalid(why) => {
+                tracing::warn!(height = %block.height(), %hash, why, "proposed block is invalid");
+            }
+            Verdict::NotNow(_) => {
+                if !self.not_now.iter().any(|(known, _)| known.hash() == hash) && self.not_now.len() < NOT_NOW_MAX {
+                    self.not_now.push((block.clone(), limits));
+                }
+                self.not_now_at = Some(self.shared.clock.now().after(NOT_NOW_AGAIN));
+                return Ok(());
+            }
+            Verdict::Valid => {}
+        }
+        self.queue.push_back(Event::BlockChecked { hash, verdict });
+        Ok(())
+    }
+
+    async fn commit_by_engine(&mut self, hash: &Hash, proof: &Bytes) -> Result<(), StorageError> {
+        let found = self.candidates.iter().position(|candidate| candidate.block.hash() == *hash);
+        match found.and_then(|at| self.candidates.remove(at)) {
+            Some(candidate) => {
+                self.sync.engine_advanced();
+                self.shared.metrics.blocks_by_engine.inc();
+                self.commit(&candidate, proof, CommitBy::Engine).await
+            }
+            None => {
+                self.halt(format!("the consensus plugin committed block {hash}, which this node did not find valid"));
+                Ok(())
+            }
+        }
+    }
+
+    async fn commit(&mut self, candidate: &Candidate, proof: &Bytes, by: CommitBy) -> Result<(), StorageError> {
+        let began = self.shared.clock.now();
+        let ledger = &self.shared.ledger;
+        ledger.storage.commit(ledger.batch(&self.view, candidate, proof))?;
+        let view = ledger.view()?;
+        self.shared.set_view(view);
+        self.view = self.shared.view();
+        let header = candidate.block.header();
+        let (height, hash) = (header.height, candidate.block.hash());
+        let metrics = &self.shared.metrics;
+        metrics.commit_seconds.observe(self.shared.clock.now().since(began).as_secs_f64());
+        metrics.height.set(i64::try_from(height.0).unwrap_or(i64::MAX));
+        metrics.transactions.inc_by(candidate.ids.len() as u64);
+        let transactions = candidate.ids.len();
+        tracing::info!(%height, %hash, transactions, round = header.created_round.0, ?by, "block committed");
+        self.candidates.clear();
+        self.not_now.clear();
+        self.not_now_at = None;
+        for (proven, _) in candidate.misbehaviour.iter().zip(candidate.block.evidence()) {
+            self.evidence.remove(&layout::offence(&proven.offender, proven.height));
+        }
+        self.clean_pool(candidate);
+        let head = Arc::new(Head { header: header.clone(), hash, transaction_ids: candidate.ids.clone().into() });
+        self.heads.send_replace(Some(Arc::clone(&head)));
+        self.send(TransportCommand::Committed(head)).await;
+        let status = Message::Status { height, hash }.encode();
+        self.send(TransportCommand::Broadcast { class: Class::Sync, bytes: status }).await;
+        if candidate.executed.next_validators.hash() != header.validators_hash {
+            tracing::info!(%height, count = self.view.validators.len(), "validators changed");
+            self.send(TransportCommand::Validators(validator_peers(&self.view))).await;
+        }
+        self.told_pending = self.pending();
+        self.queue.push_back(Event::Committed {
+            tip: self.view.tip,
+            validators: self.view.validators.clone(),
+            me: self.me(&self.view),
+            by,
+            pending: self.told_pending,
+        });
+        Ok(())
+    }
+
+    /// Takes out of the pool what is final, and what the new state refuses.
+    fn clean_pool(&mut self, candidate: &Candidate) {
+        let state = crate::execute::StateView(self.view.snapshot.as_ref());
+        let mut pool = self.shared.pool();
+        pool.committed(&candidate.ids);
+        for (id, bytes) in pool.out_of_step(RECHECK_MAX) {
+            match self.shared.ledger.application.check(&state, &bytes) {
+                Ok(admission) => pool.update(&id, &admission),
+                Err(_) => drop(pool.remove(&id)),
+            }
+        }
+        let status = pool.status();
+        self.shared.metrics.pool_transactions.set(i64::try_from(status.count).unwrap_or(i64::MAX));
+        self.shared.metrics.pool_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
+    }
+
+    async fn add_evidence(&mut self, bytes: &Bytes, share: bool) -> Result<(), StorageError> {
+        if self.evidence.len() >= EVIDENCE_WAITING_MAX {
+            return Ok(());
+        }
+        let proven = match self.shared.ledger.evidence(&self.view, bytes)? {
+            Ok(proven) => proven,
+            Err(why) => {
+                tracing::debug!(why, "evidence not taken");
+                return Ok(());
+            }
+        };
+        let offence = layout::offence(&proven.offender, proven.height);
+        if self.evidence.contains_key(&offence) {
+            return Ok(());
+        }
+        tracing::warn!(
+            offender = %proven.offender, height = %proven.height, offence = proven.offence,
+            "a validator misbehaved; the proof is kept"
+        );
+        let record = crate::ledger::record(&self.view, &proven, bytes, None);
+        let mut batch = Batch::new();
+        batch.put(layout::pending_evidence(&offence), layout::to_borsh(&record));
+        self.shared.ledger.storage.commit(batch)?;
+        self.shared.set_view(self.shared.ledger.view()?);
+        self.view = self.shared.view();
+        self.evidence.insert(offence, bytes.clone());
+        if share {
+            let bytes = Message::Evidence(vec![bytes.clone()]).encode();
+            self.send(TransportCommand::Broadcast { class: Class::Pool, bytes }).await;
+        }
+        self.tell_work();
+        Ok(())
+    }
+
+    fn tell_work(&mut self) {
+        let pending = self.pending();
+        if pending != self.told_pending {
+            self.told_pending = pending;
+            self.queue.push_back(Event::Work { pending });
+        }
+    }
+
+    fn message(&mut self, envelope: Envelope) {
+        let Envelope { from, validator, bytes } = envelope;
+        self.queue.push_back(Event::Message { from, validator, bytes });
+    }
+
+    async fn control(&mut self, control: Control) -> Result<(), StorageError> {
+        match control {
+            Control::PeerUp(peer) => {
+                let validator = self.view.validators.index_of(&peer.into());
+                self.queue.push_back(Event::PeerUp { peer, validator });
+            }
+            Control::PeerDown(peer) => {
+                self.sync.gone(&peer);
+                self.blocks.retain(|(from, ..)| *from != peer);
+                self.queue.push_back(Event::PeerDown { peer });
+            }
+            Control::PeerStatus { peer, height, hash } => {
+                self.sync.heard(peer, height);
+                self.look_for_fork(peer, height, &hash).await?;
+            }
+            Control::Blocks { peer, height, blocks } => self.blocks_came(peer, height, blocks)?,
+            Control::Evidence(pieces) => {
+                for bytes in pieces {
+                    self.add_evidence(&bytes, false).await?;
+                }
+            }
+            Control::Work => self.tell_work(),
+            Control::Stop => {}
+        }
+        Ok(())
+    }
+
+    /// A validator whose final block differs from ours is asked for it: one of the two proofs is false, or all trust is lost.
+    async fn look_for_fork(&mut self, peer: PeerId, height: Height, hash: &Hash) -> Result<(), StorageError> {
+        if height > self.view.tip.height || height == Height::GENESIS {
+            return Ok(());
+        }
+        if self.view.validators.index_of(&peer.into()).is_none() {
+            return Ok(());
+        }
+        let ours = if height == self.view.tip.height {
+            Some(self.view.tip.hash)
+        } else {
+            self.view.chain().block(height)?.map(|stored| stored.block.hash())
+        };
+        let now = self.shared.clock.now();
+        if ours.is_some_and(|ours| self.sync.fork_check(now, &peer, &ours, hash)) {
+            tracing::warn!(%peer, %height, theirs = %hash, "a validator says that another block is final; asking for its proof");
+            let bytes = Message::BlockRequest { from: height, bytes_max: 1 }.encode();
+            self.send(TransportCommand::Send { to: peer, class: Class::Sync, bytes }).await;
+        }
+        Ok(())
+    }
+
+    fn blocks_came(&mut self, peer: PeerId, height: Height, blocks: Vec<(Bytes, Bytes)>) -> Result<(), StorageError> {
+        self.sync.heard(peer, height);
+        for (encoded, proof) in &blocks {
+            self.compare_with_ours(peer, encoded, proof)?;
+        }
+        if !self.sync.answered(&peer) {
+            return Ok(());
+        }
+        if blocks.is_empty() {
+            self.sync.failed(self.shared.clock.now(), peer);
+        }
+        self.blocks = blocks.into_iter().map(|(block, proof)| (peer, block, proof)).collect();
+        Ok(())
+    }
+
+    /// Two proofs for one height: voting stops and both are kept.
+    fn compare_with_ours(&mut self, peer: PeerId, encoded: &Bytes, proof: &Bytes) -> Result<(), StorageError> {
+        let Ok(block) = Block::decode(encoded.clone()) else { return Ok(()) };
+        let height = block.height();
+        if height > self.view.tip.height || height == Height::GENESIS {
+            return Ok(());
+        }
+        let chain = self.view.chain();
+        let Some(ours) = chain.block(height)? else { return Ok(()) };
+        if ours.block.hash() == block.hash() {
+            return Ok(());
+        }
+        let validators = chain.validators(height)?;
+        let ledger = &self.shared.ledger;
+        if ledger.finality.verify(&ledger.genesis.chain_id(), block.header(), proof, &validators).is_err() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        batch.put(layout::CONFLICT, layout::StoredBlock::encode(&block, proof, &[]));
+        ledger.storage.commit(batch)?;
+        self.halt(format!(
+            "two final blocks at height {height}: {} and, from {peer}, {}; both proofs are kept",
+            ours.block.hash(),
+            block.hash()
+        ));
+        Ok(())
+    }
+
+    /// Takes one block of an answer, so that consensus messages do not wait for all of them.
+    async fn take_one_block(&mut self) -> Result<(), StorageError> {
+        let Some((peer, encoded, proof)) = self.blocks.pop_front() else { return Ok(()) };
+        if self.halted {
+            self.blocks.clear();
+            return Ok(());
+        }
+        let block = match Block::decode(encoded) {
+            Ok(block) => block,
+            Err(error) => return self.blame(peer, error.to_string()).await,
+        };
+        if block.height() <= self.view.tip.height {
+            return Ok(());
+        }
+        let known_good = |id: &quorate::TransactionId, bytes: &Bytes| self.shared.pool().get(id) == Some(bytes);
+        match self.shared.ledger.judge_final(&self.view, &block, &proof, &known_good) {
+            Ok(candidate) => {
+                self.shared.metrics.blocks_by_sync.inc();
+                self.commit(&candidate, &proof, CommitBy::Sync).await
+            }
+            Err(BadBlock::NotFinal(why)) => self.blame(peer, why).await,
+            Err(BadBlock::Storage(error)) => Err(error),
+            Err(conflict @ BadBlock::Conflict { .. }) => {
+                let mut batch = Batch::new();
+                batch.put(layout::CONFLICT, layout::StoredBlock::encode(&block, &proof, &[]));
+                self.shared.ledger.storage.commit(batch)?;
+                self.halt(conflict.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    async fn blame(&mut self, peer: PeerId, why: String) -> Result<(), StorageError> {
+        tracing::warn!(%peer, why, "peer gave a block that is not final");
+        self.blocks.clear();
+        self.sync.failed(self.shared.clock.now(), peer);
+        let reason = format!("gave a block that is not final: {why}");
+        self.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await;
+        Ok(())
+    }
+
+    async fn ask_for_blocks(&mut self) {
+        if self.halted {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let busy = !self.blocks.is_empty();
+        if let Some(ask) = self.sync.poll(now, self.view.tip.height, busy) {
+            let bytes = Message::BlockRequest { from: ask.from, bytes_max: BLOCK_BYTES_WANTED }.encode();
+            self.send(TransportCommand::Send { to: ask.peer, class: Class::Sync, bytes }).await;
+        }
+    }
+
+    fn due(&self) -> Instant {
+        let timers = self.timers.values().copied();
+        let others = [self.not_now_at, self.sync.due(self.view.tip.height)].into_iter().flatten();
+        timers.chain(others).min().unwrap_or(self.next_tick).min(self.next_tick)
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.shared.clock.now();
+        let due: Vec<(TimerId, Instant)> =
+            self.timers.iter().filter(|(_, at)| **at <= now).map(|(id, at)| (*id, *at)).collect();
+        for (id, due) in due {
+            self.timers.remove(&id);
+            self.queue.push_back(Event::Timer { id, due });
+        }
+    }
+
+    async fn tick(&mut self) -> Result<(), StorageError> {
+        let now = self.shared.clock.now();
+        if self.not_now_at.is_some_and(|at| at <= now) {
+            self.not_now_at = None;
+            for (block, limits) in std::mem::take(&mut self.not_now) {
+                self.check(&block, limits)?;
+            }
+        }
+        if now < self.next_tick {
+            return Ok(());
+        }
+        self.next_tick = now.after(TICK);
+        self.ticks += 1;
+        let dropped = self.shared.pool().expire(now);
+        if dropped > 0 {
+            tracing::info!(dropped, "transactions dropped: their predecessors did not come");
+        }
+        if self.ticks.is_multiple_of(SHARE_AGAIN_TICKS) {
+            self.share_again(now).await;
+        }
+        self.tell_work();
+        self.publish();
+        Ok(())
+    }
+
+    /// Shares again what waits for long, and says how high this node is: a lost message is made good.
+    async fn share_again(&mut self, now: Instant) {
+        let before = Instant(now.0.saturating_sub(u64::try_from(SHARE_AGAIN_AFTER.as_micros()).unwrap_or(u64::MAX)));
+        let old = self.shared.pool().older(before, crate::wire::TRANSACTIONS_PER_MESSAGE);
+        let mut messages = crate::wire::transaction_messages(old);
+        if !self.evidence.is_empty() {
+            messages.push(Message::Evidence(self.evidence.values().cloned().collect()));
+        }
+        for message in messages {
+            self.send(TransportCommand::Broadcast { class: Class::Pool, bytes: message.encode() }).await;
+        }
+        let status = Message::Status { height: self.view.tip.height, hash: self.view.tip.hash }.encode();
+        self.send(TransportCommand::Broadcast { class: Class::Sync, bytes: status }).await;
+    }
+
+    fn publish(&self) {
+        let now = self.shared.clock.now();
+        let tip = self.view.tip.height;
+        let engine = self.engine.status(now);
+        self.shared.metrics.round.set(engine.round.0.into());
+        *self.shared.board() = Board {
+            syncing: self.sync.is_active() && self.sync.best() > tip.next(),
+            best_known: self.sync.best(),
+            conflict: self.conflict.clone(),
+            engine,
+        };
+    }
+}
+
+/// How many ticks lie between sharing what waits.
+const SHARE_AGAIN_TICKS: u64 = 10;
+
+/// What waited longer than this is shared again.
+const SHARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// The validators of the next height as peers.
+pub(crate) fn validator_peers(view: &View) -> Arc<[PeerId]> {
+    view.validators.iter().map(|(_, one)| PeerId::from(one.public_key)).collect()
+}

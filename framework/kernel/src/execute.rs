@@ -1,0 +1,168 @@
+//! Executing a block on a view of the state, without changing it.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use bytes::Bytes;
+use quorate::{
+    Application, ChainId, Height, Timestamp, ValidatorSet,
+    application::{BlockContext, ExecuteError, Misbehaviour, Mode, Outcome, StateRead, StateWrite},
+    storage::{Batch, Snapshot, StorageError},
+};
+
+use crate::layout;
+
+/// The application's keys in a snapshot.
+pub(crate) struct StateView<'a>(pub(crate) &'a dyn Snapshot);
+
+impl StateRead for StateView<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.0.get(&layout::state(key))
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        let found = self.0.scan(&layout::state(from), &layout::state(to), limit)?;
+        Ok(found.into_iter().map(|(key, value)| (key.slice(1..), value)).collect())
+    }
+}
+
+/// Writes over a view.
+pub(crate) struct Overlay<'a> {
+    base: StateView<'a>,
+    writes: BTreeMap<Bytes, Option<Bytes>>,
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(base: &'a dyn Snapshot) -> Self {
+        Self { base: StateView(base), writes: BTreeMap::new() }
+    }
+
+    pub(crate) fn into_writes(self) -> Writes {
+        Writes(self.writes)
+    }
+}
+
+impl StateRead for Overlay<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        match self.writes.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.base.get(key),
+        }
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let over: Vec<_> =
+            self.writes.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to))).collect();
+        // Every write may hide one stored pair.
+        let stored = self.base.scan(from, to, limit.saturating_add(over.len()))?;
+        let mut merged: BTreeMap<Bytes, Bytes> = stored.into_iter().collect();
+        for (key, value) in over {
+            match value {
+                Some(value) => merged.insert(key.clone(), value.clone()),
+                None => merged.remove(key),
+            };
+        }
+        Ok(merged.into_iter().take(limit).collect())
+    }
+}
+
+impl StateWrite for Overlay<'_> {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.writes.insert(Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value)));
+    }
+
+    fn delete(&mut self, key: &[u8]) {
+        self.writes.insert(Bytes::copy_from_slice(key), None);
+    }
+}
+
+/// What an execution would change in the application's state.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Writes(BTreeMap<Bytes, Option<Bytes>>);
+
+impl Writes {
+    pub(crate) fn put_into(&self, batch: &mut Batch) {
+        for (key, value) in &self.0 {
+            match value {
+                Some(value) => batch.put(layout::state(key), value.clone()),
+                None => batch.delete(layout::state(key)),
+            }
+        }
+    }
+}
+
+/// A block's effect.
+#[derive(Debug, Clone)]
+pub(crate) struct Executed {
+    pub(crate) outcome: Outcome,
+    pub(crate) next_validators: ValidatorSet,
+    pub(crate) writes: Writes,
+}
+
+/// Why a block has no effect.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Invalid(String),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// What of a block the application sees.
+pub(crate) struct Input<'a> {
+    pub(crate) chain_id: ChainId,
+    pub(crate) height: Height,
+    pub(crate) time: Timestamp,
+    pub(crate) mode: Mode,
+    pub(crate) transactions: &'a [Bytes],
+    pub(crate) misbehaviour: &'a [Misbehaviour],
+}
+
+/// Executes a block on `base`, the state after its parent.
+pub(crate) fn execute(
+    application: &dyn Application,
+    base: &dyn Snapshot,
+    validators: &ValidatorSet,
+    input: &Input<'_>,
+) -> Result<Executed, Failure> {
+    let mut overlay = Overlay::new(base);
+    let context = BlockContext {
+        chain_id: input.chain_id,
+        height: input.height,
+        time: input.time,
+        mode: input.mode,
+        transactions: Cow::Borrowed(input.transactions),
+        misbehaviour: input.misbehaviour,
+    };
+    let mut outcome = application.execute(&mut overlay, &context).map_err(|error| match error {
+        ExecuteError::Storage(error) => Failure::Storage(error),
+        other => Failure::Invalid(other.to_string()),
+    })?;
+    let kept = input.transactions.len().saturating_sub(outcome.left_out.len());
+    if outcome.receipts.len() != kept {
+        return Err(Failure::Invalid(format!(
+            "the application gave {} receipts for {kept} transactions",
+            outcome.receipts.len()
+        )));
+    }
+    let next_validators = match outcome.validators.take() {
+        Some(list) => ValidatorSet::new(list).map_err(|error| Failure::Invalid(error.to_string()))?,
+        None => validators.clone(),
+    };
+    let changed = changes(validators, &next_validators);
+    let allowed = (validators.len().saturating_sub(1) / 2).max(1);
+    if changed > allowed {
+        return Err(Failure::Invalid(format!("{changed} validators change in one block; at most {allowed} may")));
+    }
+    Ok(Executed { outcome, next_validators, writes: overlay.into_writes() })
+}
+
+/// How many members one set has that the other has not, the larger of both ways.
+fn changes(old: &ValidatorSet, new: &ValidatorSet) -> usize {
+    let missing = |from: &ValidatorSet, of: &ValidatorSet| {
+        of.iter().filter(|(_, one)| from.index_of(&one.public_key).is_none()).count()
+    };
+    missing(old, new).max(missing(new, old))
+}

@@ -1,0 +1,195 @@
+//! The intake: takes transactions from clients and peers in batches, checks them, puts them into the pool and passes them on.
+//!
+//! Batches form by themselves: while one is checked the next gathers. The costly check ([`quorate::Application::verify`]) is made here,
+//! once, and not again when a block brings the transaction.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate::{
+    PeerId, TransactionId,
+    application::Rejection,
+    node::SubmitError,
+    transport::{Class, TransportCommand},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    core::Control,
+    execute::StateView,
+    ledger::verify_parallel,
+    shared::Shared,
+    wire::{self, Message},
+};
+
+/// Transactions that may wait to be checked.
+pub(crate) const INTAKE_MAX: usize = 4096;
+
+/// Transactions checked together at most.
+const BATCH_MAX: usize = 512;
+
+/// Bytes of a transaction at most.
+pub(crate) const TRANSACTION_BYTES_MAX: usize = 128 << 10;
+
+/// How long a peer is turned away that sends what never can be a transaction.
+const BAN_MS: u64 = 10_000;
+
+/// What a client is told.
+pub(crate) type SubmitReply = Box<dyn FnOnce(Result<TransactionId, SubmitError>) + Send>;
+
+/// Where a transaction comes from.
+pub(crate) enum Origin {
+    Client(SubmitReply),
+    Peer(PeerId),
+}
+
+/// A transaction to be checked.
+pub(crate) struct Submission {
+    pub(crate) bytes: Bytes,
+    pub(crate) origin: Origin,
+}
+
+/// Runs until the node stops.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut submissions: mpsc::Receiver<Submission>,
+    transport: mpsc::Sender<TransportCommand>,
+    control: mpsc::Sender<Control>,
+) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while submissions.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let taken = std::mem::take(&mut batch);
+        let worker = Arc::clone(&shared);
+        // Signature checks take milliseconds: not on a thread that serves sockets.
+        let Ok(done) = tokio::task::spawn_blocking(move || take(&worker, taken)).await else {
+            tracing::error!("the application panicked while checking transactions");
+            continue;
+        };
+        if done.became_ready && control.send(Control::Work).await.is_err() {
+            return;
+        }
+        for message in wire::transaction_messages(done.to_share) {
+            let command = TransportCommand::Broadcast { class: Class::Pool, bytes: message.encode() };
+            if transport.send(command).await.is_err() {
+                return;
+            }
+        }
+        for peer in done.offenders {
+            let reason = "sent a transaction that is not authentic".into();
+            if transport.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Done {
+    to_share: Vec<Bytes>,
+    offenders: Vec<PeerId>,
+    became_ready: bool,
+}
+
+fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
+    let mut done = Done::default();
+    let mut answers: Vec<(Origin, Result<TransactionId, SubmitError>)> = Vec::with_capacity(batch.len());
+    let mut fresh: Vec<(TransactionId, Submission)> = Vec::with_capacity(batch.len());
+    let view = shared.view();
+    for submission in batch {
+        match known(shared, &view, &submission.bytes) {
+            Ok(Ok(id)) => answers.push((submission.origin, Ok(id))),
+            Ok(Err(id)) => fresh.push((id, submission)),
+            Err(error) => answers.push((submission.origin, Err(error))),
+        }
+    }
+    let bytes: Vec<Bytes> = fresh.iter().map(|(_, submission)| submission.bytes.clone()).collect();
+    let verdicts = verify_parallel(shared.ledger.application.as_ref(), &bytes);
+    let view = shared.view();
+    let state = StateView(view.snapshot.as_ref());
+    for ((id, submission), verdict) in fresh.into_iter().zip(verdicts) {
+        let checked = verdict.and_then(|()| shared.ledger.application.check(&state, &submission.bytes));
+        let result = match checked {
+            Ok(admission) => {
+                let added = shared.pool().insert(shared.clock.now(), id, submission.bytes.clone(), admission);
+                if added == Ok(true) && matches!(submission.origin, Origin::Client(_)) {
+                    done.to_share.push(submission.bytes);
+                }
+                done.became_ready |= added == Ok(true);
+                added.map(|_| id)
+            }
+            Err(rejection) => {
+                if let (Origin::Peer(peer), Rejection::Malformed(_) | Rejection::NotAuthentic(_)) =
+                    (&submission.origin, &rejection)
+                {
+                    done.offenders.push(*peer);
+                }
+                Err(SubmitError::Rejected(rejection))
+            }
+        };
+        answers.push((submission.origin, result));
+    }
+    drop_those_made_final_meanwhile(shared, &view, &answers);
+    for (origin, result) in answers {
+        if result.is_err() {
+            shared.metrics.submissions_rejected.inc();
+        }
+        if let Origin::Client(reply) = origin {
+            reply(result);
+        }
+    }
+    let pool = shared.pool();
+    let status = pool.status();
+    shared.metrics.pool_transactions.set(i64::try_from(status.count).unwrap_or(i64::MAX));
+    shared.metrics.pool_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
+    done
+}
+
+/// `Ok(Ok(id))`: known already; `Ok(Err(id))`: to be checked.
+fn known(
+    shared: &Shared,
+    view: &crate::ledger::View,
+    bytes: &Bytes,
+) -> Result<Result<TransactionId, TransactionId>, SubmitError> {
+    if bytes.len() > TRANSACTION_BYTES_MAX {
+        return Err(SubmitError::TooLarge { len: bytes.len() as u64, limit: TRANSACTION_BYTES_MAX as u64 });
+    }
+    let id = shared.ledger.application.transaction_id(bytes);
+    if shared.pool().get(&id).is_some() {
+        return Ok(Ok(id));
+    }
+    match view.chain().transaction(&id) {
+        Ok(Some(_)) => Ok(Ok(id)),
+        Ok(None) => shared.pool().room(bytes.len()).map(|()| Err(id)),
+        Err(error) => Err(SubmitError::Unavailable(error.to_string())),
+    }
+}
+
+/// A block may have become final between the check and the pool.
+fn drop_those_made_final_meanwhile(
+    shared: &Shared,
+    checked_on: &crate::ledger::View,
+    answers: &[(Origin, Result<TransactionId, SubmitError>)],
+) {
+    let view = shared.view();
+    if view.tip == checked_on.tip {
+        return;
+    }
+    let accepted = answers.iter().filter_map(|(_, result)| result.as_ref().ok());
+    let last: Vec<TransactionId> =
+        accepted.filter(|id| matches!(view.chain().transaction(id), Ok(Some(_)))).copied().collect();
+    shared.pool().committed(&last);
+}
+
+/// Passes a peer's transactions to the intake; those it has no room for are dropped, they come again.
+pub(crate) fn offer(shared: &Shared, intake: &mpsc::Sender<Submission>, from: PeerId, transactions: Vec<Bytes>) {
+    for bytes in transactions {
+        if intake.try_send(Submission { bytes, origin: Origin::Peer(from) }).is_err() {
+            shared.metrics.messages_dropped.inc();
+        }
+    }
+}
+
+/// Messages which carry everything in the pool, for a peer that came up.
+pub(crate) fn whole_pool(shared: &Shared) -> Vec<Message> {
+    wire::transaction_messages(shared.pool().all(usize::MAX))
+}

@@ -1,0 +1,510 @@
+//! The ledger: genesis state, judging and building blocks, and the one atomic batch by which a block becomes part of the chain.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate::{
+    Application, Block, FinalityProof, Genesis, Hash, Header, Height, Round, Storage, Timestamp, TransactionId,
+    ValidatorIndex, ValidatorSet,
+    application::{Misbehaviour, Mode, Rejection},
+    block::{BLOCK_EVIDENCE_MAX, BLOCK_VERSION, EVIDENCE_BYTES_MAX},
+    consensus::{BlockLimits, PROOF_BYTES_MAX, Tip, Verdict},
+    merkle,
+    node::EvidenceRecord,
+    storage::{Batch, Snapshot, StorageError},
+};
+
+use crate::{
+    execute::{self, Executed, Failure, Input},
+    layout::{self, ChainReader, StoredBlock},
+};
+
+/// How many heights back evidence may reach.
+pub const EVIDENCE_AGE_MAX: u64 = 100_000;
+
+/// Why the ledger can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// The store holds another network's chain.
+    #[error(
+        "the data directory holds chain {found}, genesis is chain {expected}; use the genesis that the data was made with, or another data_dir"
+    )]
+    WrongChain {
+        /// What is stored.
+        found: String,
+        /// What genesis says.
+        expected: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The application's genesis failed.
+    #[error("the application can't begin the chain: {0}")]
+    Application(String),
+}
+
+/// Why a block given with a proof of finality is not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadBlock {
+    /// It is not the next block, or its proof does not convince: whoever gave it is at fault.
+    #[error("{0}")]
+    NotFinal(String),
+    /// It is final, yet this node computes something else.
+    #[error("final block {height} {hash} differs from what this node computes: {what}")]
+    Conflict {
+        /// Its height.
+        height: Height,
+        /// Its hash.
+        hash: Hash,
+        /// What differs.
+        what: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// The chain as of one final block, unchanging.
+pub struct View {
+    /// The last final block.
+    pub tip: Tip,
+    /// The validators of the next height.
+    pub validators: ValidatorSet,
+    /// Everything stored.
+    pub snapshot: Box<dyn Snapshot>,
+}
+
+impl View {
+    /// Reads of the chain.
+    pub fn chain(&self) -> ChainReader<'_> {
+        ChainReader(self.snapshot.as_ref())
+    }
+}
+
+/// An executed block that may become final.
+#[derive(Clone)]
+pub struct Candidate {
+    pub(crate) block: Block,
+    pub(crate) ids: Vec<TransactionId>,
+    pub(crate) executed: Executed,
+    pub(crate) misbehaviour: Vec<Misbehaviour>,
+}
+
+/// Tells whether a transaction's costly check was done before.
+pub(crate) type KnownGood<'a> = &'a dyn Fn(&TransactionId, &Bytes) -> bool;
+
+/// What proposes a block.
+pub(crate) struct Proposal<'a> {
+    pub(crate) creator: ValidatorIndex,
+    pub(crate) round: Round,
+    pub(crate) now: Timestamp,
+    pub(crate) transactions: Vec<Bytes>,
+    pub(crate) evidence: &'a [Bytes],
+}
+
+/// The rules of one network over one store.
+pub struct Ledger {
+    /// The network.
+    pub genesis: Genesis,
+    /// Its application.
+    pub application: Arc<dyn Application>,
+    /// What checks proofs of finality.
+    pub finality: Arc<dyn FinalityProof>,
+    /// Where the chain is.
+    pub storage: Arc<dyn Storage>,
+}
+
+impl Ledger {
+    /// Opens the chain, or begins it in one batch in an empty store.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`].
+    pub fn open(
+        genesis: Genesis,
+        application: Arc<dyn Application>,
+        finality: Arc<dyn FinalityProof>,
+        storage: Arc<dyn Storage>,
+    ) -> Result<(Self, View), LedgerError> {
+        let ledger = Self { genesis, application, finality, storage };
+        let snapshot = ledger.storage.snapshot()?;
+        match snapshot.get(layout::CHAIN)? {
+            None => ledger.begin(snapshot.as_ref())?,
+            Some(found) if found.as_ref() == ledger.genesis.chain_id().as_bytes() => {}
+            Some(found) => {
+                return Err(LedgerError::WrongChain {
+                    found: format!("0x{}", hex::encode(found)),
+                    expected: ledger.genesis.chain_id().to_string(),
+                });
+            }
+        }
+        drop(snapshot);
+        let view = ledger.view()?;
+        Ok((ledger, view))
+    }
+
+    fn begin(&self, empty: &dyn Snapshot) -> Result<(), LedgerError> {
+        let mut state = execute::Overlay::new(empty);
+        let app_hash =
+            self.application.genesis(&mut state).map_err(|error| LedgerError::Application(error.to_string()))?;
+        tracing::debug!(%app_hash, "chain begun");
+        let tip = Tip {
+            height: Height::GENESIS,
+            hash: Hash::new(*self.genesis.chain_id().as_bytes()),
+            time: self.genesis.time(),
+        };
+        let mut batch = Batch::new();
+        state.into_writes().put_into(&mut batch);
+        batch.put(layout::CHAIN, Bytes::copy_from_slice(self.genesis.chain_id().as_bytes()));
+        batch.put(layout::GENESIS, Bytes::copy_from_slice(self.genesis.text().as_bytes()));
+        batch.put(layout::validators(Height(1)), layout::to_borsh(self.genesis.validators()));
+        batch.put(layout::TIP, layout::to_borsh(&tip));
+        Ok(self.storage.commit(batch)?)
+    }
+
+    /// The chain as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn view(&self) -> Result<View, StorageError> {
+        let snapshot = self.storage.snapshot()?;
+        let chain = ChainReader(snapshot.as_ref());
+        let tip = chain.tip()?.ok_or_else(|| StorageError::Damaged("the tip is missing".into()))?;
+        let validators = chain.validators(tip.height.next())?;
+        Ok(View { tip, validators, snapshot })
+    }
+
+    /// What a piece of evidence proves, if it is new enough and not yet in a block.
+    pub(crate) fn evidence(&self, view: &View, bytes: &[u8]) -> Result<Result<Misbehaviour, String>, StorageError> {
+        if bytes.len() > EVIDENCE_BYTES_MAX {
+            return Ok(Err(format!("evidence has {} bytes; the limit is {EVIDENCE_BYTES_MAX}", bytes.len())));
+        }
+        let height = match self.finality.evidence_height(bytes) {
+            Ok(height) => height,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let next = view.tip.height.next();
+        if height == Height::GENESIS || height > next || height.0 + EVIDENCE_AGE_MAX < next.0 {
+            return Ok(Err(format!("evidence of height {height} at height {next}")));
+        }
+        let validators = view.chain().validators(height)?;
+        let proven = match self.finality.evidence(&self.genesis.chain_id(), bytes, &validators) {
+            Ok(proven) => proven,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let offence = layout::offence(&proven.offender, proven.height);
+        if view.snapshot.get(&layout::evidence(&offence))?.is_some() {
+            return Ok(Err("evidence is in a block already".into()));
+        }
+        Ok(Ok(proven))
+    }
+
+    /// Checks what can be checked of a block without its proof, and executes it.
+    fn execute(
+        &self,
+        view: &View,
+        block: &Block,
+        known_good: KnownGood<'_>,
+    ) -> Result<Result<Candidate, String>, StorageError> {
+        let header = block.header();
+        if let Err(why) = self.check_place(view, header) {
+            return Ok(Err(why));
+        }
+        let ids: Vec<TransactionId> =
+            block.transactions().iter().map(|tx| self.application.transaction_id(tx)).collect();
+        if let Some(why) = self.check_transactions(view, &ids, block.transactions(), known_good)? {
+            return Ok(Err(why));
+        }
+        let misbehaviour = match self.check_evidence(view, block.evidence())? {
+            Ok(proven) => proven,
+            Err(why) => return Ok(Err(why)),
+        };
+        let input = Input {
+            chain_id: self.genesis.chain_id(),
+            height: header.height,
+            time: header.time,
+            mode: Mode::Apply,
+            transactions: block.transactions(),
+            misbehaviour: &misbehaviour,
+        };
+        let executed =
+            match execute::execute(self.application.as_ref(), view.snapshot.as_ref(), &view.validators, &input) {
+                Ok(executed) => executed,
+                Err(Failure::Invalid(why)) => return Ok(Err(why)),
+                Err(Failure::Storage(error)) => return Err(error),
+            };
+        let results = [
+            ("app_hash", executed.outcome.app_hash, header.app_hash),
+            ("receipts_root", receipts_root(&executed.outcome.receipts), header.receipts_root),
+            ("next_validators_hash", executed.next_validators.hash(), header.next_validators_hash),
+        ];
+        for (what, computed, said) in results {
+            if computed != said {
+                return Ok(Err(format!("{what} is {said}, this node computes {computed}")));
+            }
+        }
+        Ok(Ok(Candidate { block: block.clone(), ids, executed, misbehaviour }))
+    }
+
+    fn check_place(&self, view: &View, header: &Header) -> Result<(), String> {
+        let expected = view.tip.height.next();
+        if header.chain_id != self.genesis.chain_id() {
+            return Err(format!("block is of chain {}", header.chain_id));
+        }
+        if header.height != expected {
+            return Err(format!("block has height {}, the next is {expected}", header.height));
+        }
+        if header.parent_hash != view.tip.hash {
+            return Err(format!("block's parent is {}, the tip is {}", header.parent_hash, view.tip.hash));
+        }
+        if header.time <= view.tip.time {
+            return Err(format!("block's time {} is not after its parent's {}", header.time, view.tip.time));
+        }
+        if header.validators_hash != view.validators.hash() {
+            return Err("block names other validators than its height has".into());
+        }
+        if view.validators.get(header.creator).is_none() {
+            return Err(format!("block's creator {} is not a validator", header.creator));
+        }
+        Ok(())
+    }
+
+    fn check_transactions(
+        &self,
+        view: &View,
+        ids: &[TransactionId],
+        transactions: &[Bytes],
+        known_good: KnownGood<'_>,
+    ) -> Result<Option<String>, StorageError> {
+        let chain = view.chain();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut unknown = Vec::new();
+        for (id, transaction) in ids.iter().zip(transactions) {
+            if !seen.insert(id) {
+                return Ok(Some(format!("transaction {id} occurs twice")));
+            }
+            if chain.transaction(id)?.is_some() {
+                return Ok(Some(format!("transaction {id} is final already")));
+            }
+            if !known_good(id, transaction) {
+                unknown.push(transaction.clone());
+            }
+        }
+        let wrong = verify_parallel(self.application.as_ref(), &unknown).into_iter().find_map(Result::err);
+        Ok(wrong.map(|rejection| rejection.to_string()))
+    }
+
+    fn check_evidence(
+        &self,
+        view: &View,
+        evidence: &[Bytes],
+    ) -> Result<Result<Vec<Misbehaviour>, String>, StorageError> {
+        let mut proven: Vec<Misbehaviour> = Vec::new();
+        for bytes in evidence {
+            match self.evidence(view, bytes)? {
+                Ok(one) if proven.iter().any(|p| p.offender == one.offender && p.height == one.height) => {
+                    return Ok(Err("the same misbehaviour is proven twice".into()));
+                }
+                Ok(one) => proven.push(one),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        Ok(Ok(proven))
+    }
+
+    /// Judges a proposed block: limits, time, then everything else by executing it.
+    pub(crate) fn judge(
+        &self,
+        view: &View,
+        block: &Block,
+        limits: &BlockLimits,
+        now: Timestamp,
+        known_good: KnownGood<'_>,
+    ) -> Result<Result<Candidate, Verdict>, StorageError> {
+        let invalid = |why: String| Ok(Err(Verdict::Invalid(why)));
+        let header = block.header();
+        if block.transactions().len() > limits.transactions_max as usize {
+            return invalid(format!(
+                "{} transactions; the limit is {}",
+                block.transactions().len(),
+                limits.transactions_max
+            ));
+        }
+        if block.encoded().len() > limits.bytes_max as usize {
+            return invalid(format!("{} bytes; the limit is {}", block.encoded().len(), limits.bytes_max));
+        }
+        if header.time.0 > now.0.saturating_add(limits.drift_ms) {
+            let ahead = header.time.0 - now.0;
+            return Ok(Err(Verdict::NotNow(format!("its time is {ahead} ms ahead of this node's clock"))));
+        }
+        Ok(self.execute(view, block, known_good)?.map_err(Verdict::Invalid))
+    }
+
+    /// Checks a block that comes with a proof of finality, and executes it.
+    pub(crate) fn judge_final(
+        &self,
+        view: &View,
+        block: &Block,
+        proof: &[u8],
+        known_good: KnownGood<'_>,
+    ) -> Result<Candidate, BadBlock> {
+        if proof.len() > PROOF_BYTES_MAX {
+            return Err(BadBlock::NotFinal(format!("proof has {} bytes; the limit is {PROOF_BYTES_MAX}", proof.len())));
+        }
+        self.check_place(view, block.header()).map_err(BadBlock::NotFinal)?;
+        self.finality
+            .verify(&self.genesis.chain_id(), block.header(), proof, &view.validators)
+            .map_err(|error| BadBlock::NotFinal(error.to_string()))?;
+        self.execute(view, block, known_good)?.map_err(|what| BadBlock::Conflict {
+            height: block.height(),
+            hash: block.hash(),
+            what,
+        })
+    }
+
+    /// Makes a block on the tip; also says which candidates it left out.
+    pub(crate) fn build(
+        &self,
+        view: &View,
+        proposal: Proposal<'_>,
+    ) -> Result<Result<(Candidate, Vec<TransactionId>), String>, StorageError> {
+        let mut evidence = Vec::new();
+        let mut misbehaviour: Vec<Misbehaviour> = Vec::new();
+        for bytes in proposal.evidence.iter().take(BLOCK_EVIDENCE_MAX) {
+            if let Ok(one) = self.evidence(view, bytes)?
+                && !misbehaviour.iter().any(|p| p.offender == one.offender && p.height == one.height)
+            {
+                misbehaviour.push(one);
+                evidence.push(bytes.clone());
+            }
+        }
+        let time = Timestamp(proposal.now.0.max(view.tip.time.0 + 1));
+        let height = view.tip.height.next();
+        let input = Input {
+            chain_id: self.genesis.chain_id(),
+            height,
+            time,
+            mode: Mode::Build,
+            transactions: &proposal.transactions,
+            misbehaviour: &misbehaviour,
+        };
+        let executed =
+            match execute::execute(self.application.as_ref(), view.snapshot.as_ref(), &view.validators, &input) {
+                Ok(executed) => executed,
+                Err(Failure::Invalid(why)) => return Ok(Err(why)),
+                Err(Failure::Storage(error)) => return Err(error),
+            };
+        let mut left_out = executed.outcome.left_out.iter().map(|(at, _)| *at).peekable();
+        let mut kept = Vec::with_capacity(proposal.transactions.len());
+        let mut ids = Vec::with_capacity(proposal.transactions.len());
+        let mut out = Vec::new();
+        for (at, transaction) in proposal.transactions.into_iter().enumerate() {
+            let id = self.application.transaction_id(&transaction);
+            if left_out.next_if_eq(&at).is_some() {
+                out.push(id);
+            } else {
+                kept.push(transaction);
+                ids.push(id);
+            }
+        }
+        let header = Header {
+            version: BLOCK_VERSION,
+            chain_id: self.genesis.chain_id(),
+            height,
+            parent_hash: view.tip.hash,
+            time,
+            creator: proposal.creator,
+            created_round: proposal.round,
+            tx_root: Hash::ZERO,
+            evidence_root: Hash::ZERO,
+            app_hash: executed.outcome.app_hash,
+            receipts_root: receipts_root(&executed.outcome.receipts),
+            validators_hash: view.validators.hash(),
+            next_validators_hash: executed.next_validators.hash(),
+        };
+        Ok(Block::new(header, &kept, &evidence)
+            .map(|block| (Candidate { block, ids, executed, misbehaviour }, out))
+            .map_err(|error| error.to_string()))
+    }
+
+    /// Everything that a block changes, as one batch.
+    pub(crate) fn batch(&self, view: &View, candidate: &Candidate, proof: &Bytes) -> Batch {
+        let Candidate { block, ids, executed, misbehaviour } = candidate;
+        let (height, hash) = (block.height(), block.hash());
+        let mut batch = Batch::new();
+        batch.put(layout::block(height), StoredBlock::encode(block, proof, &executed.outcome.receipts));
+        batch.put(layout::hash(&hash), layout::with_height(height, &[]));
+        for (id, index) in ids.iter().zip(0u32..) {
+            batch.put(layout::transaction(id), layout::with_height(height, &index.to_be_bytes()));
+        }
+        executed.writes.put_into(&mut batch);
+        if executed.next_validators != view.validators {
+            batch.put(layout::validators(height.next()), layout::to_borsh(&executed.next_validators));
+        }
+        for (proven, bytes) in misbehaviour.iter().zip(block.evidence()) {
+            let offence = layout::offence(&proven.offender, proven.height);
+            let record = record(view, proven, bytes, Some(height));
+            batch.put(layout::evidence(&offence), layout::to_borsh(&record));
+            batch.delete(layout::pending_evidence(&offence));
+        }
+        batch.put(layout::TIP, layout::to_borsh(&Tip { height, hash, time: block.header().time }));
+        batch.delete(layout::SAVED);
+        batch
+    }
+
+    /// Takes a final block with its proof, durably: for catch-up and for imports.
+    ///
+    /// # Errors
+    ///
+    /// [`BadBlock`].
+    pub fn append(&self, view: &View, block: &Block, proof: &Bytes) -> Result<View, BadBlock> {
+        let candidate = self.judge_final(view, block, proof, &|_, _| false)?;
+        self.storage.commit(self.batch(view, &candidate, proof))?;
+        Ok(self.view()?)
+    }
+}
+
+/// The record of a proven offence.
+pub(crate) fn record(view: &View, proven: &Misbehaviour, proof: &[u8], included_at: Option<Height>) -> EvidenceRecord {
+    let name = view
+        .validators
+        .index_of(&proven.offender)
+        .and_then(|index| view.validators.get(index))
+        .map_or_else(String::new, |validator| validator.name.clone());
+    EvidenceRecord { misbehaviour: proven.clone(), name, included_at, proof: proof.to_vec() }
+}
+
+fn receipts_root(receipts: &[Bytes]) -> Hash {
+    let leaves: Vec<Hash> = receipts.iter().map(|receipt| merkle::leaf(receipt)).collect();
+    merkle::root(&leaves)
+}
+
+/// Transactions below which threads cost more than they bring.
+const PARALLEL_MIN: usize = 64;
+
+/// [`Application::verify`] on all cores.
+pub(crate) fn verify_parallel(application: &dyn Application, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if transactions.len() < PARALLEL_MIN || cores == 1 {
+        return application.verify(transactions);
+    }
+    let share = transactions.len().div_ceil(cores);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            transactions.chunks(share).map(|part| scope.spawn(move || application.verify(part))).collect();
+        let mut verdicts = Vec::with_capacity(transactions.len());
+        for (worker, part) in workers.into_iter().zip(transactions.chunks(share)) {
+            match worker.join() {
+                Ok(answers) => verdicts.extend(answers),
+                // A panic is the application's fault; what it did not judge is not accepted.
+                Err(_) => {
+                    verdicts.extend(part.iter().map(|_| Err(Rejection::State("the application panicked".into()))))
+                }
+            }
+        }
+        verdicts
+    })
+}

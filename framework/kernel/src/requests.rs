@@ -1,0 +1,191 @@
+//! Answers requests of transports and services from what is durable, beside the consensus loop.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use quorate::{
+    Block, Height, Receipt, TransactionId,
+    application::QueryError,
+    merkle,
+    node::{BlockId, FinalBlock, Node, Reply, Request, Response, SubmitError, TransactionState},
+    storage::StorageError,
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    backup::Backup,
+    execute::StateView,
+    intake::{Origin, Submission, SubmitReply},
+    layout::StoredBlock,
+    ledger::View,
+    shared::Shared,
+    wire::BLOCKS_PER_MESSAGE,
+};
+
+/// Bytes of blocks in one answer at most.
+const RANGE_BYTES_MAX: u32 = 8 << 20;
+
+/// When a full intake may have room again, in milliseconds.
+const INTAKE_RETRY_MS: u64 = 200;
+
+/// The node, seen from outside; it answers `Unavailable` until the chain is open.
+#[derive(Default)]
+pub(crate) struct Front {
+    back: OnceLock<Back>,
+}
+
+pub(crate) struct Back {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) intake: mpsc::Sender<Submission>,
+    pub(crate) backup: Backup,
+}
+
+impl Front {
+    pub(crate) fn open(&self, back: Back) {
+        // Opened once, by the node's start.
+        drop(self.back.set(back));
+    }
+}
+
+impl Node for Front {
+    fn call(&self, request: Request, reply: Reply) {
+        match self.back.get() {
+            Some(back) => back.call(request, reply),
+            None => reply(Response::Unavailable("this node has no chain (yet)".into())),
+        }
+    }
+}
+
+impl Back {
+    fn call(&self, request: Request, reply: Reply) {
+        match request {
+            Request::Submit(bytes) => self.submit(bytes, Box::new(move |result| reply(Response::Submitted(result)))),
+            Request::Backup { directory } => self.backup.start(Arc::clone(&self.shared), directory, reply),
+            other => reply(self.answer(other).unwrap_or_else(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "a request could not be answered");
+                Response::Unavailable(error.to_string())
+            })),
+        }
+    }
+
+    fn submit(&self, bytes: Bytes, reply: SubmitReply) {
+        let rejected = match self.intake.try_send(Submission { bytes, origin: Origin::Client(reply) }) {
+            Ok(()) => return,
+            Err(rejected) => rejected,
+        };
+        let (submission, error) = match rejected {
+            mpsc::error::TrySendError::Full(submission) => {
+                let pool = self.shared.pool().status();
+                let error =
+                    SubmitError::PoolFull { count: pool.count, bytes: pool.bytes, retry_after_ms: INTAKE_RETRY_MS };
+                (submission, error)
+            }
+            mpsc::error::TrySendError::Closed(submission) => {
+                (submission, SubmitError::Unavailable("the node is stopping".into()))
+            }
+        };
+        if let Origin::Client(reply) = submission.origin {
+            reply(Err(error));
+        }
+    }
+
+    fn answer(&self, request: Request) -> Result<Response, StorageError> {
+        let shared = &self.shared;
+        let view = shared.view();
+        Ok(match request {
+            Request::Status => Response::Status(Box::new(shared.status())),
+            Request::Validators(height) => {
+                let height = height.unwrap_or(view.tip.height.next());
+                if height == Height::GENESIS || height > view.tip.height.next() {
+                    return Ok(Response::Unavailable(format!("no validators are known for height {height}")));
+                }
+                Response::Validators { height, validators: view.chain().validators(height)? }
+            }
+            Request::Block(id) => Response::Block(self.block(&view, id)?.map(Box::new)),
+            Request::Transaction(id) => Response::Transaction(self.transaction(&view, &id)?),
+            Request::Pool => Response::Pool(shared.pool().status()),
+            Request::Evidence => Response::Evidence(shared.evidence()),
+            Request::Query { path, params } => Response::Query(self.query(&view, &path, &params)),
+            Request::Metrics => {
+                shared.metrics.peers.set(i64::try_from(shared.peers().connected()).unwrap_or(i64::MAX));
+                Response::Text(shared.metrics.render())
+            }
+            Request::Genesis => Response::Text(shared.ledger.genesis.text().into()),
+            Request::BlockRange { from, bytes_max } => Response::Blocks(range(&view, from, bytes_max)?),
+            _ => Response::Unavailable("unknown request".into()),
+        })
+    }
+
+    fn query(&self, view: &View, path: &str, params: &[u8]) -> Result<Bytes, QueryError> {
+        let state = StateView(view.snapshot.as_ref());
+        self.shared.ledger.application.query(&state, path, params).map(Bytes::from)
+    }
+
+    fn block(&self, view: &View, id: BlockId) -> Result<Option<FinalBlock>, StorageError> {
+        let chain = view.chain();
+        let height = match id {
+            BlockId::Latest => Some(view.tip.height),
+            BlockId::Height(height) => Some(height),
+            BlockId::Hash(hash) => chain.height_of(&hash)?,
+        };
+        let Some(height) = height else { return Ok(None) };
+        let Some(StoredBlock { block, proof, .. }) = chain.block(height)? else { return Ok(None) };
+        let creator = chain.validators(height)?.get(block.header().creator).cloned();
+        let creator = creator.ok_or_else(|| StorageError::Damaged(format!("block {height} has no creator")))?;
+        Ok(Some(FinalBlock {
+            certificate: self.shared.ledger.finality.certificate(&proof).unwrap_or_default(),
+            transaction_ids: self.ids(&block),
+            creator: creator.name,
+            creator_key: creator.public_key,
+            block,
+            proof,
+        }))
+    }
+
+    fn ids(&self, block: &Block) -> Vec<TransactionId> {
+        block.transactions().iter().map(|tx| self.shared.ledger.application.transaction_id(tx)).collect()
+    }
+
+    fn transaction(&self, view: &View, id: &TransactionId) -> Result<TransactionState, StorageError> {
+        // The pool first: what leaves it does so after it is final, but this view may be older.
+        let pending = self.shared.pool().get(id).cloned();
+        let chain = view.chain();
+        let Some((height, index)) = chain.transaction(id)? else {
+            return Ok(pending.map_or(TransactionState::Unknown, TransactionState::Pending));
+        };
+        let damaged = || StorageError::Damaged(format!("transaction {id} is not in block {height}"));
+        let StoredBlock { block, proof, receipts } = chain.block(height)?.ok_or_else(damaged)?;
+        let index = index as usize;
+        let outcome_leaves: Vec<_> = receipts.iter().map(|receipt| merkle::leaf(receipt)).collect();
+        let transaction = block.transactions().get(index).cloned().ok_or_else(damaged)?;
+        Ok(TransactionState::Final(Box::new(Receipt {
+            transaction_id: *id,
+            transaction,
+            transaction_path: merkle::path(&block.transaction_leaves(), index).ok_or_else(damaged)?,
+            outcome: receipts.get(index).cloned().ok_or_else(damaged)?,
+            outcome_path: merkle::path(&outcome_leaves, index).ok_or_else(damaged)?,
+            header: block.header().clone(),
+            block_hash: block.hash(),
+            validators: chain.validators(height)?,
+            proof,
+        })))
+    }
+}
+
+/// Final blocks with proofs from `from` on: at least one if there is one, then as many as fit.
+pub(crate) fn range(view: &View, from: Height, bytes_max: u32) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+    let mut blocks = Vec::new();
+    let mut room = bytes_max.min(RANGE_BYTES_MAX) as usize;
+    let mut height = from.max(Height(1));
+    while height <= view.tip.height && blocks.len() < BLOCKS_PER_MESSAGE {
+        let Some(stored) = view.chain().block(height)? else { break };
+        let size = stored.block.encoded().len() + stored.proof.len() + 8;
+        if size > room && !blocks.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(size);
+        blocks.push((stored.block.encoded().clone(), stored.proof));
+        height = height.next();
+    }
+    Ok(blocks)
+}

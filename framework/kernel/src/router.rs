@@ -1,0 +1,187 @@
+//! The router: sorts what comes from transport and discovery to the loop, the intake, and to those who serve blocks.
+
+use std::sync::Arc;
+
+use quorate::{
+    Height, PeerId,
+    discovery::DiscoveryEvent,
+    transport::{Class, TransportCommand, TransportEvent},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    core::{Control, Envelope},
+    intake::{self, Submission},
+    requests,
+    shared::Shared,
+    wire::Message,
+};
+
+/// Requests for blocks that may wait to be served.
+pub(crate) const SERVE_MAX: usize = 64;
+
+/// How long a peer is turned away whose bytes are no message.
+const BAN_MS: u64 = 10_000;
+
+pub(crate) struct Router {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) transport: mpsc::Sender<TransportCommand>,
+    pub(crate) messages: mpsc::Sender<Envelope>,
+    pub(crate) controls: mpsc::Sender<Control>,
+    pub(crate) intake: mpsc::Sender<Submission>,
+    pub(crate) serve: mpsc::Sender<(PeerId, Height, u32)>,
+}
+
+impl Router {
+    /// Runs until the transport is gone.
+    pub(crate) async fn run(
+        self,
+        mut transport: mpsc::Receiver<TransportEvent>,
+        mut discovery: Option<mpsc::Receiver<DiscoveryEvent>>,
+    ) {
+        loop {
+            let found = async {
+                match &mut discovery {
+                    Some(events) => events.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let going = tokio::select! {
+                event = transport.recv() => match event {
+                    Some(event) => self.transport(event).await,
+                    None => return,
+                },
+                event = found => match event {
+                    Some(event) => self.discovery(event).await,
+                    None => {
+                        discovery = None;
+                        Some(())
+                    }
+                },
+            };
+            if going.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// `None` when the node stops.
+    async fn transport(&self, event: TransportEvent) -> Option<()> {
+        match event {
+            TransportEvent::PeerUp { peer, name, address } => {
+                tracing::info!(%peer, name, address, "peer connected");
+                self.shared.peers().up(peer, name, address);
+                self.controls.send(Control::PeerUp(peer)).await.ok()?;
+                self.greet(peer).await
+            }
+            TransportEvent::PeerDown { peer, reason } => {
+                tracing::info!(%peer, reason, "peer disconnected");
+                self.shared.peers().down(&peer);
+                self.controls.send(Control::PeerDown(peer)).await.ok()
+            }
+            TransportEvent::PeerRefused { address, reason } => {
+                if self.shared.peers().refused(address.clone(), reason.clone()) {
+                    tracing::warn!(address, reason, "peer refused");
+                }
+                Some(())
+            }
+            TransportEvent::Message { from, class: Class::Consensus, bytes } => {
+                let validator = self.shared.view().validators.index_of(&from.into());
+                if validator.is_none() {
+                    self.shared.metrics.messages_dropped.inc();
+                    return Some(());
+                }
+                self.messages.send(Envelope { from, validator, bytes }).await.ok()
+            }
+            TransportEvent::Message { from, bytes, .. } => match Message::decode(&bytes) {
+                Some(message) => self.message(from, message).await,
+                None => {
+                    let reason = "sent bytes that are no message".into();
+                    let command = TransportCommand::Disconnect { peer: from, reason, ban_ms: BAN_MS };
+                    self.transport.send(command).await.ok()
+                }
+            },
+            _ => Some(()),
+        }
+    }
+
+    /// Tells a new peer how high this node is, and gives it the pool.
+    async fn greet(&self, to: PeerId) -> Option<()> {
+        let tip = self.shared.view().tip;
+        let status = Message::Status { height: tip.height, hash: tip.hash }.encode();
+        self.transport.send(TransportCommand::Send { to, class: Class::Sync, bytes: status }).await.ok()?;
+        for message in intake::whole_pool(&self.shared) {
+            let command = TransportCommand::Send { to, class: Class::Pool, bytes: message.encode() };
+            self.transport.send(command).await.ok()?;
+        }
+        Some(())
+    }
+
+    async fn message(&self, from: PeerId, message: Message) -> Option<()> {
+        match message {
+            Message::Transactions(transactions) => {
+                intake::offer(&self.shared, &self.intake, from, transactions);
+                Some(())
+            }
+            Message::Evidence(pieces) => self.controls.send(Control::Evidence(pieces)).await.ok(),
+            Message::Status { height, hash } => {
+                self.shared.peers().height(&from, height);
+                self.controls.send(Control::PeerStatus { peer: from, height, hash }).await.ok()
+            }
+            Message::BlockRequest { from: height, bytes_max } => {
+                if self.serve.try_send((from, height, bytes_max)).is_err() {
+                    self.shared.metrics.messages_dropped.inc();
+                }
+                Some(())
+            }
+            Message::Blocks { height, blocks } => {
+                self.shared.peers().height(&from, height);
+                self.controls.send(Control::Blocks { peer: from, height, blocks }).await.ok()
+            }
+        }
+    }
+
+    async fn discovery(&self, event: DiscoveryEvent) -> Option<()> {
+        match event {
+            DiscoveryEvent::Found { peer, name, address } if peer != PeerId::from(self.shared.who.key) => {
+                tracing::debug!(%peer, name, address, "peer found");
+                self.transport.send(TransportCommand::Dial { peer, address }).await.ok()
+            }
+            DiscoveryEvent::Source { reachable, detail } => {
+                if reachable {
+                    tracing::info!(detail, "discovery answered");
+                } else {
+                    tracing::warn!(detail, "discovery did not answer; trying again");
+                }
+                Some(())
+            }
+            _ => Some(()),
+        }
+    }
+}
+
+/// Gives blocks to peers who asked, one request at a time.
+pub(crate) async fn serve_blocks(
+    shared: Arc<Shared>,
+    mut requests: mpsc::Receiver<(PeerId, Height, u32)>,
+    transport: mpsc::Sender<TransportCommand>,
+) {
+    while let Some((to, from, bytes_max)) = requests.recv().await {
+        let view = shared.view();
+        let height = view.tip.height;
+        let Ok(read) = tokio::task::spawn_blocking(move || requests::range(&view, from, bytes_max)).await else {
+            return;
+        };
+        let blocks = match read {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "blocks could not be read for a peer");
+                continue;
+            }
+        };
+        let bytes = Message::Blocks { height, blocks }.encode();
+        if transport.send(TransportCommand::Send { to, class: Class::Sync, bytes }).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What the loop and everything beside it share: the chain as of the last final block, the pool, who is connected.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use quorate::{
+    Height, Instant, PeerId, PublicKey, Timestamp,
+    consensus::EngineStatus,
+    node::{EVIDENCE_LIST_MAX, EvidenceRecord, Health, NodeStatus, PeerStatus, RefusedPeer},
+};
+
+use crate::{
+    ledger::{Ledger, View},
+    metrics::Metrics,
+    pool::Pool,
+};
+
+/// Refused addresses remembered at most.
+const REFUSED_MAX: usize = 64;
+
+/// Peers remembered after they are gone, at most.
+const PEERS_REMEMBERED_MAX: usize = 256;
+
+/// The one reader of clocks.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    origin: std::time::Instant,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self { origin: std::time::Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        // A microsecond is added so that no instant of this process is the origin itself.
+        Instant(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+            .after(std::time::Duration::from_micros(1))
+    }
+
+    pub(crate) fn wall() -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn std(&self, at: Instant) -> std::time::Instant {
+        self.origin + std::time::Duration::from_micros(at.0)
+    }
+}
+
+/// Who is or was connected, and who was turned away.
+#[derive(Debug, Default)]
+pub(crate) struct PeerTable {
+    peers: BTreeMap<PeerId, PeerStatus>,
+    refused: BTreeMap<String, RefusedPeer>,
+}
+
+impl PeerTable {
+    pub(crate) fn up(&mut self, peer: PeerId, name: String, address: String) {
+        if self.peers.len() >= PEERS_REMEMBERED_MAX {
+            self.peers.retain(|_, known| known.connected);
+        }
+        self.refused.remove(&address);
+        let height = self.peers.get(&peer).map_or(Height::GENESIS, |known| known.height);
+        self.peers.insert(peer, PeerStatus { peer, name, connected: true, validator: false, address, height });
+    }
+
+    pub(crate) fn down(&mut self, peer: &PeerId) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.connected = false;
+        }
+    }
+
+    pub(crate) fn height(&mut self, peer: &PeerId, height: Height) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.height = height;
+        }
+    }
+
+    /// Returns whether this is the first time in a row.
+    pub(crate) fn refused(&mut self, address: String, reason: String) -> bool {
+        if self.refused.len() >= REFUSED_MAX && !self.refused.contains_key(&address) {
+            self.refused.pop_first();
+        }
+        let entry =
+            self.refused.entry(address.clone()).or_insert(RefusedPeer { address, reason: reason.clone(), count: 0 });
+        let new = entry.count == 0 || entry.reason != reason;
+        entry.reason = reason;
+        entry.count += 1;
+        new
+    }
+
+    pub(crate) fn connected(&self) -> usize {
+        self.peers.values().filter(|peer| peer.connected).count()
+    }
+}
+
+/// What the loop tells about itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Board {
+    pub(crate) engine: EngineStatus,
+    pub(crate) best_known: Height,
+    pub(crate) syncing: bool,
+    pub(crate) conflict: Option<String>,
+}
+
+/// Who this node is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identification {
+    pub(crate) name: String,
+    pub(crate) role: String,
+    pub(crate) version: String,
+    pub(crate) key: PublicKey,
+    pub(crate) tolerates: String,
+}
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Clock,
+    pub(crate) who: Identification,
+    pub(crate) metrics: Metrics,
+    view: RwLock<Arc<View>>,
+    pool: Mutex<Pool>,
+    peers: Mutex<PeerTable>,
+    board: Mutex<Board>,
+}
+
+impl Shared {
+    pub(crate) fn new(ledger: Ledger, view: View, pool: Pool, who: Identification, clock: Clock) -> Self {
+        let metrics = Metrics::new();
+        metrics.height.set(i64::try_from(view.tip.height.0).unwrap_or(i64::MAX));
+        Self {
+            ledger,
+            clock,
+            who,
+            metrics,
+            view: RwLock::new(Arc::new(view)),
+            pool: Mutex::new(pool),
+            peers: Mutex::default(),
+            board: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_view(&self, view: View) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn peers(&self) -> MutexGuard<'_, PeerTable> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn evidence(&self) -> Vec<EvidenceRecord> {
+        let found = self.view().chain().evidence(EVIDENCE_LIST_MAX);
+        let mut records = found.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "evidence could not be read");
+            Vec::new()
+        });
+        records.sort_by_key(|record| std::cmp::Reverse(record.misbehaviour.height));
+        records.truncate(EVIDENCE_LIST_MAX);
+        records
+    }
+
+    /// How the node stands.
+    pub(crate) fn status(&self) -> NodeStatus {
+        let view = self.view();
+        let board = self.board().clone();
+        let (mut peers, refused) = {
+            let table = self.peers();
+            (table.peers.values().cloned().collect::<Vec<_>>(), table.refused.values().cloned().collect())
+        };
+        for peer in &mut peers {
+            if let Some((_, one)) = view.validators.iter().find(|(_, one)| PeerId::from(one.public_key) == peer.peer) {
+                peer.validator = true;
+                peer.name.clone_from(&one.name);
+            }
+        }
+        let mut pool = self.pool().status();
+        pool.transactions.clear();
+        let (status, detail) = health(&board, view.tip.height);
+        NodeStatus {
+            name: self.who.name.clone(),
+            role: self.who.role.clone(),
+            version: self.who.version.clone(),
+            chain_id: Some(self.ledger.genesis.chain_id()),
+            chain_name: self.ledger.genesis.chain_name().into(),
+            public_key: Some(self.who.key.into()),
+            status,
+            detail,
+            height: view.tip.height,
+            hash: Some(view.tip.hash),
+            time: view.tip.time,
+            best_known_height: board.best_known.max(view.tip.height),
+            tolerates: self.who.tolerates.clone(),
+            engine: board.engine,
+            peers,
+            refused,
+            pool,
+            evidence: self.evidence().len() as u64,
+            uptime_s: self.clock.now().0 / 1_000_000,
+        }
+    }
+}
+
+fn health(board: &Board, height: Height) -> (Health, Option<String>) {
+    if let Some(why) = board.conflict.clone().or_else(|| board.engine.halted.clone()) {
+        (Health::Conflict, Some(why))
+    } else if board.syncing {
+        (Health::Syncing, Some(format!("at height {height}, peers are at {}", board.best_known)))
+    } else if let Some(why) = board.engine.stalled.clone() {
+        (Health::Stalled, Some(why))
+    } else {
+        (Health::Ok, None)
+    }
+}

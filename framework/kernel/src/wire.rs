@@ -1,0 +1,183 @@
+//! What kernels say to each other, beside consensus: transactions, evidence, how high they are, and blocks.
+//!
+//! Consensus messages are the whole payload of [`Class::Consensus`](quorate::transport::Class). The other classes carry a tag byte
+//! and lists of (length:u32le, bytes).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use quorate::{Hash, Height, transport::MESSAGE_BYTES_MAX};
+
+/// Transactions in one message at most.
+pub(crate) const TRANSACTIONS_PER_MESSAGE: usize = 1024;
+
+/// Bytes of transactions in one message, after which another is begun.
+pub(crate) const TRANSACTION_BYTES_PER_MESSAGE: usize = 512 << 10;
+
+/// Blocks in one message at most.
+pub(crate) const BLOCKS_PER_MESSAGE: usize = 512;
+
+/// Bytes of blocks that are asked for at once.
+pub(crate) const BLOCK_BYTES_WANTED: u32 = 4 << 20;
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// Transactions for the pool.
+    Transactions(Vec<Bytes>),
+    /// Proofs of misbehaviour.
+    Evidence(Vec<Bytes>),
+    /// The sender's last final block.
+    Status { height: Height, hash: Hash },
+    /// Asks for final blocks.
+    BlockRequest { from: Height, bytes_max: u32 },
+    /// Final blocks with their proofs, ascending, and the sender's height.
+    Blocks { height: Height, blocks: Vec<(Bytes, Bytes)> },
+}
+
+impl Message {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        let put = |out: &mut BytesMut, item: &Bytes| {
+            out.put_u32_le(u32::try_from(item.len()).unwrap_or(u32::MAX));
+            out.put_slice(item);
+        };
+        match self {
+            Self::Transactions(items) | Self::Evidence(items) => {
+                out.reserve(1 + items.iter().map(|item| item.len() + 4).sum::<usize>());
+                out.put_u8(if matches!(self, Self::Transactions(_)) { 1 } else { 2 });
+                for item in items {
+                    put(&mut out, item);
+                }
+            }
+            Self::Status { height, hash } => {
+                out.put_u8(3);
+                out.put_u64_le(height.0);
+                out.put_slice(hash.as_bytes());
+            }
+            Self::BlockRequest { from, bytes_max } => {
+                out.put_u8(4);
+                out.put_u64_le(from.0);
+                out.put_u32_le(*bytes_max);
+            }
+            Self::Blocks { height, blocks } => {
+                out.reserve(9 + blocks.iter().map(|(block, proof)| block.len() + proof.len() + 8).sum::<usize>());
+                out.put_u8(5);
+                out.put_u64_le(height.0);
+                for (block, proof) in blocks {
+                    put(&mut out, block);
+                    put(&mut out, proof);
+                }
+            }
+        }
+        out.freeze()
+    }
+
+    /// Reads a message; `None` for anything else.
+    pub(crate) fn decode(bytes: &Bytes) -> Option<Self> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return None;
+        }
+        let rest = bytes.slice(1.min(bytes.len())..);
+        let u64_at = |at: usize| rest.get(at..at + 8).and_then(|raw| raw.try_into().ok()).map(u64::from_le_bytes);
+        match bytes.first()? {
+            1 => list(&rest, TRANSACTIONS_PER_MESSAGE).map(Self::Transactions),
+            2 => list(&rest, TRANSACTIONS_PER_MESSAGE).map(Self::Evidence),
+            3 if rest.len() == 40 => {
+                let hash: [u8; 32] = rest.get(8..)?.try_into().ok()?;
+                Some(Self::Status { height: Height(u64_at(0)?), hash: Hash::new(hash) })
+            }
+            4 if rest.len() == 12 => {
+                let bytes_max = u32::from_le_bytes(rest.get(8..)?.try_into().ok()?);
+                Some(Self::BlockRequest { from: Height(u64_at(0)?), bytes_max })
+            }
+            5 => {
+                let height = Height(u64_at(0)?);
+                let items = list(&rest.slice(8..), BLOCKS_PER_MESSAGE * 2)?;
+                let (pairs, rest) = items.as_chunks::<2>();
+                let blocks = pairs.iter().map(|[block, proof]| (block.clone(), proof.clone())).collect();
+                rest.is_empty().then_some(Self::Blocks { height, blocks })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn list(bytes: &Bytes, limit: usize) -> Option<Vec<Bytes>> {
+    let mut items = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        if items.len() == limit {
+            return None;
+        }
+        let len = u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize;
+        let end = (at + 4).checked_add(len).filter(|end| *end <= bytes.len())?;
+        items.push(bytes.slice(at + 4..end));
+        at = end;
+    }
+    Some(items)
+}
+
+/// Cuts transactions into messages.
+pub(crate) fn transaction_messages(transactions: Vec<Bytes>) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let mut current = Vec::new();
+    let mut bytes = 0;
+    for transaction in transactions {
+        if current.len() == TRANSACTIONS_PER_MESSAGE || bytes + transaction.len() > TRANSACTION_BYTES_PER_MESSAGE {
+            messages.push(Message::Transactions(std::mem::take(&mut current)));
+            bytes = 0;
+        }
+        bytes += transaction.len();
+        current.push(transaction);
+    }
+    if !current.is_empty() {
+        messages.push(Message::Transactions(current));
+    }
+    messages.retain(|message| !matches!(message, Message::Transactions(items) if items.is_empty()));
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<Message> {
+        vec![
+            Message::Transactions(vec![Bytes::from_static(b"a"), Bytes::new()]),
+            Message::Evidence(vec![Bytes::from_static(b"proof")]),
+            Message::Status { height: Height(9), hash: Hash::new([3; 32]) },
+            Message::BlockRequest { from: Height(2), bytes_max: 77 },
+            Message::Blocks {
+                height: Height(4),
+                blocks: vec![(Bytes::from_static(b"block"), Bytes::from_static(b"qc"))],
+            },
+        ]
+    }
+
+    #[test]
+    fn every_message_reads_back() {
+        for message in samples() {
+            assert_eq!(Message::decode(&message.encode()), Some(message));
+        }
+    }
+
+    #[test]
+    fn cut_and_random_bytes_are_refused_or_read_but_never_panic() {
+        for message in samples() {
+            let good = message.encode();
+            for len in 0..good.len() {
+                assert_ne!(Message::decode(&good.slice(..len)), Some(message.clone()));
+            }
+        }
+        let mut state = 1u64;
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = (0..state % 60)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (state >> 57) as u8
+                })
+                .collect();
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            Message::decode(&bytes.into());
+        }
+    }
+}

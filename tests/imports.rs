@@ -1,0 +1,71 @@
+//! Who may import whom, as data: a new edge between crates is a line here, seen in review.
+
+use std::path::Path;
+
+/// Crate folder, and which of our crates it may depend on (development dependencies included).
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("framework/api", &[]),
+    ("framework/kernel", &["quorate"]),
+    ("plugins/poa", &["quorate", "quorate-testkit"]),
+    ("plugins/solo", &["quorate", "quorate-testkit"]),
+    ("plugins/storage-redb", &["quorate", "quorate-testkit"]),
+    ("plugins/transport-http", &["quorate", "quorate-testkit"]),
+    ("plugins/discovery-bootnode", &["quorate", "quorate-testkit"]),
+    ("plugins/kv", &["quorate", "quorate-testkit"]),
+    ("testkit", &["quorate"]),
+    (
+        "node",
+        &[
+            "quorate",
+            "quorate-kernel",
+            "quorate-poa",
+            "quorate-solo",
+            "quorate-storage-redb",
+            "quorate-transport-http",
+            "quorate-discovery-bootnode",
+            "quorate-kv",
+            "quorate-testkit",
+        ],
+    ),
+];
+
+/// Crates that the plugin author's crate must not pull in.
+const NEVER_IN_API: &[&str] = &["hyper", "redb", "rustls", "tokio-rustls", "libloading"];
+
+fn dependencies(folder: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder).join("Cargo.toml");
+    let manifest: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+    ["dependencies", "dev-dependencies", "build-dependencies"]
+        .iter()
+        .filter_map(|section| manifest.get(*section)?.as_table())
+        .flat_map(|table| table.keys().cloned())
+        .collect()
+}
+
+#[test]
+fn every_crate_imports_only_what_the_table_allows() {
+    for (folder, allowed) in MAY_IMPORT {
+        for dependency in dependencies(folder) {
+            let ours = dependency == "quorate" || dependency.starts_with("quorate-");
+            assert!(!ours || allowed.contains(&dependency.as_str()), "{folder} must not import {dependency}");
+        }
+    }
+}
+
+#[test]
+fn every_member_of_the_workspace_is_in_the_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let manifest: toml::Table = std::fs::read_to_string(root).unwrap().parse().unwrap();
+    for member in manifest["workspace"]["members"].as_array().unwrap() {
+        let member = member.as_str().unwrap();
+        assert!(MAY_IMPORT.iter().any(|(folder, _)| *folder == member), "{member} is not in the table");
+    }
+}
+
+#[test]
+fn the_api_stays_free_of_runtimes_and_databases() {
+    let dependencies = dependencies("framework/api");
+    for never in NEVER_IN_API {
+        assert!(!dependencies.iter().any(|dependency| dependency == never), "framework/api must not import {never}");
+    }
+}
