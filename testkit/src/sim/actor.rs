@@ -1,13 +1,13 @@
 //! One simulated process: an engine, what it holds in memory, and what survives it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use bytes::Bytes;
 use quorate::{
-    Consensus, Hash, Height, Instant, PublicKey, ValidatorIndex,
+    Block, Consensus, Hash, Height, Instant, PublicKey, ValidatorIndex,
     consensus::{Action, Event, TimerId},
 };
 
@@ -34,6 +34,7 @@ pub(crate) struct CatchUp {
     pub(crate) urgent: bool,
     pub(crate) asked: Option<(usize, u64)>,
     pub(crate) last_asked: Option<usize>,
+    pub(crate) blocks: VecDeque<(Block, Bytes)>,
 }
 
 /// What a process loses when it dies.
@@ -52,6 +53,8 @@ pub(crate) struct Memory {
     pub(crate) sync: CatchUp,
     pub(crate) signer_free_us: u64,
     pub(crate) halted: bool,
+    /// A block became final, and the engine does not know yet.
+    pub(crate) untold_commit: bool,
     /// Until when it is not scheduled.
     pub(crate) suspended_until: Option<u64>,
     /// What came meanwhile.
@@ -73,6 +76,8 @@ pub(crate) struct Actor {
     pub(crate) life: u32,
     /// Where its monotonic clock began, in microseconds.
     pub(crate) origin: u64,
+    /// How fast that clock runs, in thousandths: 1000 for the honest.
+    pub(crate) clock_permille: u64,
     pub(crate) skew_ms: i64,
     pub(crate) up_since_us: u64,
     pub(crate) up_us: u64,
@@ -93,7 +98,12 @@ impl Actor {
     }
 
     pub(crate) fn local(&self, now_us: u64) -> Instant {
-        Instant(self.origin + now_us)
+        Instant(self.origin + now_us * self.clock_permille / 1000)
+    }
+
+    /// When this process' clock shows `due`.
+    pub(crate) fn virtual_us(&self, due: Instant) -> u64 {
+        due.0.saturating_sub(self.origin).saturating_mul(1000).div_ceil(self.clock_permille.max(1))
     }
 
     pub(crate) fn me(&self, key: &PublicKey) -> Option<ValidatorIndex> {

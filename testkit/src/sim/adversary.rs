@@ -34,8 +34,8 @@ pub(crate) struct Puppet {
     forge_permille: u32,
     /// Nodes which never get anything: a bit for each.
     ignored: u64,
-    /// Its timers fire after so many thousandths of the time.
-    pub(crate) timer_permille: u64,
+    /// How fast its clock runs, in thousandths.
+    pub(crate) clock_permille: u64,
     /// It forgets everything but the chain so often; 0 is never.
     pub(crate) forgets_every_us: u64,
     store: VecDeque<Bytes>,
@@ -61,7 +61,7 @@ impl Puppet {
             change_permille: 0,
             forge_permille: 0,
             ignored: 0,
-            timer_permille: 1000,
+            clock_permille: 1000,
             forgets_every_us: 0,
             store: VecDeque::new(),
             rng: Rng::new(0),
@@ -77,7 +77,7 @@ impl Puppet {
             if rng.chance(400) {
                 puppet.ignored = rng.below(1 << nodes);
             }
-            puppet.timer_permille = *rng.pick(&[1000, 1000, 200, 3000]).unwrap_or(&1000);
+            puppet.clock_permille = *rng.pick(&[1000, 1000, 5000, 300]).unwrap_or(&1000);
         }
         if strategy == Strategy::Amnesiac {
             puppet.forgets_every_us = 1000 * rng.within(200, 3000);

@@ -24,6 +24,10 @@ impl World {
     pub(crate) fn commit_by_engine(&mut self, at: usize, hash: Hash, proof: Bytes) {
         let Some(actor) = self.actors.get_mut(at) else { return };
         let (name, honest) = (actor.name.clone(), actor.honest);
+        // Catch-up was faster; the engine will hear of it.
+        if actor.chain.tip().hash == hash && actor.memory.untold_commit {
+            return self.coverage.met("commits overtaken by catch-up");
+        }
         let known_invalid = actor.memory.invalid.contains(&hash);
         match actor.memory.candidates.remove(&hash) {
             Some(candidate) => self.commit(at, &candidate, proof, CommitBy::Engine),
@@ -67,6 +71,7 @@ impl World {
         });
         let Some(actor) = self.actors.get_mut(at) else { return };
         actor.chain.push(candidate, proof);
+        actor.memory.untold_commit = true;
         actor.saved = None;
         let memory = &mut actor.memory;
         (memory.unsynced, memory.candidates, memory.invalid) = Default::default();

@@ -28,6 +28,7 @@ impl World {
             | Item::Judge { actor, life, .. }
             | Item::Connect { actor, life, .. }
             | Item::Learn { actor, life, .. }
+            | Item::Take { actor, life }
             | Item::Tick { actor, life } => (*actor, *life),
             _ => return,
         };
@@ -39,6 +40,10 @@ impl World {
             actor.memory.held.push(item);
             return;
         }
+        // A message or timer waits until the engine knows of a block that has just become final; answers do not.
+        if actor.memory.untold_commit && !matches!(item, Item::Answer { .. }) {
+            return self.post(self.now, item);
+        }
         match item {
             Item::Deliver { from, wire, .. } => self.deliver(at, from, wire),
             Item::Timer { id, generation, .. } => self.timer(at, id, generation),
@@ -47,6 +52,7 @@ impl World {
             Item::Connect { node, .. } => self.connect(at, node),
             Item::Learn { transaction, .. } => self.learn(at, transaction),
             Item::Tick { .. } => self.tick(at),
+            Item::Take { .. } => self.take_next_block(at),
             _ => {}
         }
     }
@@ -64,7 +70,10 @@ impl World {
     }
 
     fn answer(&mut self, at: usize, event: Event) {
-        let Some(actor) = self.actors.get(at) else { return };
+        let Some(actor) = self.actors.get_mut(at) else { return };
+        if matches!(event, Event::Committed { .. }) {
+            actor.memory.untold_commit = false;
+        }
         // A newer request replaced this one.
         if matches!(&event, Event::BlockBuilt { token, .. } if *token != actor.memory.build_token) {
             return;
@@ -274,10 +283,7 @@ impl World {
         let name = actor.name.clone();
         actor.memory.timers.insert(id, (due, generation));
         let (count, life, honest) = (actor.memory.timers.len(), actor.life, actor.honest);
-        let mut fires = due.0.saturating_sub(actor.origin).max(now);
-        if let Some(puppet) = &actor.puppet {
-            fires = now + (fires - now).saturating_mul(puppet.timer_permille) / 1000;
-        }
+        let fires = actor.virtual_us(due).max(now);
         if honest && count > TIMERS_MAX {
             return self.breach(Breach::new("L3 bounds", format!("{name} has {count} timers")));
         }
@@ -322,7 +328,8 @@ impl World {
         let put_off = self.rng.chance(kernel.not_now_permille) && !self.healed;
         let Some(actor) = self.actors.get_mut(at) else { return };
         let life = actor.life;
-        let mut verdict = if actor.memory.candidates.contains_key(&hash) {
+        let known = actor.memory.candidates.contains_key(&hash);
+        let mut verdict = if known {
             Verdict::Valid
         } else {
             match self.rules.judge(&actor.chain, block, &limits, wall, self.proof.as_ref()) {
@@ -334,7 +341,7 @@ impl World {
             }
         };
         let mut again = NOT_NOW_AGAIN_US;
-        if put_off && verdict == Verdict::Valid {
+        if put_off && !known && verdict == Verdict::Valid {
             actor.memory.candidates.remove(&hash);
             verdict = Verdict::NotNow("the simulator puts it off".into());
             again = self.rng.within(1000, kernel.not_now_max_us.max(1000));

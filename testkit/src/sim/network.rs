@@ -334,11 +334,24 @@ impl World {
         let asked = sync.asked.is_some_and(|(node, _)| node == from);
         if asked {
             sync.asked = None;
-            for (block, proof) in blocks {
-                self.take_block(at, &block, proof);
-            }
+            sync.blocks = blocks.into();
+            let life = actor.life;
+            self.post(self.now, Item::Take { actor: at, life });
+        } else {
+            self.look_for_blocks(at);
         }
-        self.look_for_blocks(at);
+    }
+
+    /// Takes one block of an answer; the engine hears of it before the next is taken.
+    pub(crate) fn take_next_block(&mut self, at: usize) {
+        let next = self.actors.get_mut(at).and_then(|actor| actor.memory.sync.blocks.pop_front());
+        if let Some((block, proof)) = next {
+            self.take_block(at, &block, proof);
+            let life = self.life(at);
+            self.post(self.now, Item::Take { actor: at, life });
+        } else {
+            self.look_for_blocks(at);
+        }
     }
 
     fn take_block(&mut self, at: usize, block: &Block, proof: Bytes) {

@@ -160,6 +160,7 @@ impl World {
             node,
             name: format!("{}{node}{suffix}", if puppet.is_some() { "byz" } else { "node" }),
             honest: puppet.is_none(),
+            clock_permille: puppet.as_ref().map_or(1000, |puppet| puppet.clock_permille),
             signer: SimSigner::new(key, self.scenario.signer),
             puppet,
             side,

@@ -56,6 +56,7 @@ pub(crate) enum Item {
     Connect { actor: usize, life: u32, node: usize },
     Learn { actor: usize, life: u32, transaction: Bytes },
     Tick { actor: usize, life: u32 },
+    Take { actor: usize, life: u32 },
     Start { actor: usize, life: u32 },
     Forget { actor: usize },
     Begin(usize),
