@@ -17,7 +17,11 @@ use crate::{
 impl Engine {
     /// A peer says that this height is decided.
     pub(super) fn on_decided(&mut self, from: PeerId, qc: QuorumCertificate) -> Result<(), Fault> {
-        if self.at.decided.as_ref().is_some_and(|known| known.qc.block_hash == qc.block_hash) {
+        if let Some(known) = self.at.decided.as_ref().filter(|known| known.qc.block_hash == qc.block_hash) {
+            // An observer gets blocks by catch-up alone, and the peer it named first may be gone.
+            if self.me.is_none() && !known.committing && self.peers.may_answer(from, self.now) {
+                self.out.push(Action::NeedSync { height: qc.height, from });
+            }
             return Ok(());
         }
         if qc.kind != VoteKind::Commit {
@@ -38,7 +42,11 @@ impl Engine {
             return;
         }
         self.at.decided = Some(Decision { qc, from, asked_for_body: false, committing: false });
-        // Nothing of the round matters any more.
+        self.end_round();
+    }
+
+    /// Nothing of the round matters any more.
+    pub(super) fn end_round(&mut self) {
         let Deadlines { hold, rebroadcast, hello, .. } = self.deadlines;
         self.deadlines = Deadlines { hold, rebroadcast, hello, ..Deadlines::default() };
     }

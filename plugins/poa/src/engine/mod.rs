@@ -222,6 +222,9 @@ impl Engine {
         if self.me.is_none() || self.at.decided.as_ref().is_some_and(|decision| decision.committing) {
             return Ok(());
         }
+        if self.at.over && !matches!(message, Message::Body { .. }) {
+            return Ok(());
+        }
         match message {
             Message::Proposal(proposal) => self.on_proposal(proposal, raw),
             Message::Vote(vote) => self.on_vote(vote),
@@ -259,8 +262,11 @@ impl Engine {
             return;
         }
         self.look_at_deadlines();
-        let decided = self.try_decide();
-        if self.halted.is_none() && self.me.is_some() && !decided {
+        let over = self.try_decide() || self.at.over;
+        if over {
+            // A round may have begun after all, by what was on its way; nobody would look at its deadlines.
+            self.deadlines.leave_round();
+        } else if self.halted.is_none() && self.me.is_some() {
             self.try_commit_vote();
             self.try_prepare();
             self.try_propose();

@@ -226,7 +226,8 @@ impl Engine {
         let locked = self.at.high_qc.as_ref().map(|qc| qc.block_hash);
         let decided = self.at.decided.as_ref().map(|decision| decision.qc.block_hash);
         let proposed = [&current.first, &current.second].into_iter().flatten().map(|seen| seen.hash);
-        let keep: Vec<Hash> = locked.into_iter().chain(decided).chain(proposed).collect();
+        let prepared = self.at.prepared.iter().copied();
+        let keep: Vec<Hash> = locked.into_iter().chain(decided).chain(proposed).chain(prepared).collect();
         let hash = block.hash();
         let new = self.at.blocks.get(&hash).is_none();
         self.at.blocks.insert(block, self.now, &keep);

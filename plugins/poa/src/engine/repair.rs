@@ -7,6 +7,7 @@ use quorate::{Hash, Height, PeerId, Round, ValidatorIndex, consensus::Action};
 
 use super::{Engine, Fault, peers::HEIGHTS_AHEAD, state::Seen};
 use crate::{
+    certificate::{QuorumCertificate, VoteKind},
     message::{Message, OVERHEAD_BYTES_MAX},
     signing::STEP_COMMIT,
 };
@@ -80,9 +81,13 @@ impl Engine {
     pub(super) fn on_above(&mut self, from: PeerId, validator: Option<ValidatorIndex>, message: &Message, raw: Bytes) {
         let height = message.height();
         let near = height.0 <= self.height().0.saturating_add(HEIGHTS_AHEAD);
+        if validator.is_some() {
+            self.hurry_catch_up(from, height);
+        }
         match message {
-            Message::Decided(_) if self.peers.may_answer(from, self.now) => {
+            Message::Decided(qc) if self.peers.may_answer(from, self.now) => {
                 self.out.push(Action::NeedSync { height, from });
+                self.learn_that_over(qc);
             }
             Message::Hello { .. } => self.greet_back(from),
             _ if !near => self.greet_back(from),
@@ -100,6 +105,23 @@ impl Engine {
             self.missed = self.missed.max(height);
         } else if !kept {
             self.missed = self.missed.max(Height(self.height().0.saturating_add(HEIGHTS_AHEAD + 1)));
+        }
+    }
+
+    /// A later height is decided. When this height's validators did that, an honest one among them has left this height behind, so
+    /// that it is decided too, and no vote in it is right any more. (Other validators prove nothing here; catch-up will.)
+    fn learn_that_over(&mut self, qc: &QuorumCertificate) {
+        if !self.at.over && qc.kind == VoteKind::Commit && self.judge().quorum_certificate(qc).is_ok() {
+            self.at.over = true;
+            self.end_round();
+        }
+    }
+
+    /// A validator says that this height is decided, while this node makes good what it missed: catch-up finds out, and soon. Only its
+    /// word counts for nothing: a dishonest one could keep this node from voting.
+    fn hurry_catch_up(&mut self, from: PeerId, height: Height) {
+        if self.holds() && self.peers.may_answer(from, self.now) {
+            self.out.push(Action::NeedSync { height: height.previous(), from });
         }
     }
 
@@ -134,7 +156,14 @@ impl Engine {
                 let decided = Message::Decided(last.qc.clone());
                 self.send(from, &decided);
             }
-            (_, None) => self.out.push(Action::Serve { to: from, from_height: height.max(Height(1)) }),
+            (_, None) => {
+                // Votes at that height would be wrong from now on; this says so sooner than blocks can.
+                if let Some(last) = &self.last {
+                    let decided = Message::Decided(last.qc.clone());
+                    self.send(from, &decided);
+                }
+                self.out.push(Action::Serve { to: from, from_height: height.max(Height(1)) });
+            }
         }
         Ok(())
     }

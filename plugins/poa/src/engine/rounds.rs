@@ -20,7 +20,7 @@ impl Engine {
 
     /// There is something to decide: round 0 begins, if it had not.
     pub(super) fn wake(&mut self) {
-        if self.at.awake || self.me.is_none() {
+        if self.at.awake || self.at.over || self.me.is_none() {
             return;
         }
         self.at.awake = true;

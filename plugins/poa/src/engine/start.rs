@@ -7,7 +7,7 @@ use quorate::{
 
 use super::{
     Engine, Last,
-    state::{AtHeight, Deadlines, Saved},
+    state::{AtHeight, Saved},
 };
 use crate::{planted::PlantedBug, settings::EmptyBlocks};
 
@@ -36,20 +36,25 @@ impl Engine {
     }
 
     fn restore(&mut self, saved: Saved) {
-        let block = saved.block.and_then(|bytes| Block::decode_trusted(bytes).ok());
+        let lock = saved.high_qc.as_ref().map(|qc| qc.block_hash);
+        for block in saved.blocks.into_iter().rev().filter_map(|bytes| Block::decode_trusted(bytes).ok()) {
+            let hash = block.hash();
+            self.at.blocks.insert(block, self.now, &[]);
+            if Some(hash) != lock {
+                self.at.note_prepared(hash);
+            }
+        }
         self.at.round = saved.round;
         self.at.entry = saved.entry;
         if self.has(PlantedBug::LockForgotten) {
             return;
         }
         self.at.high_qc = saved.high_qc;
-        let Some(lock) = self.at.high_qc.as_ref().map(|qc| qc.block_hash) else { return };
-        match block.filter(|block| block.hash() == lock) {
-            Some(block) => {
-                self.at.blocks.insert(block, self.now, &[]);
-                self.ensure_checked(&lock);
-            }
-            None => self.deadlines.fetch = Some(self.now.after(self.rules.rebroadcast / 4)),
+        let Some(lock) = lock else { return };
+        if self.at.blocks.get(&lock).is_some() {
+            self.ensure_checked(&lock);
+        } else {
+            self.deadlines.fetch = Some(self.now.after(self.rules.rebroadcast / 4));
         }
     }
 
@@ -98,8 +103,7 @@ impl Engine {
         self.pending = pending || changed;
         let due = self.last_block_at.after(self.rules.block_interval).max(self.now);
         self.at = AtHeight::new(self.now, due);
-        let Deadlines { hold, rebroadcast, hello, .. } = self.deadlines;
-        self.deadlines = Deadlines { hold, rebroadcast, hello, ..Deadlines::default() };
+        self.end_round();
     }
 
     fn begin_height(&mut self) {

@@ -6,6 +6,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use quorate::{
     Block, Hash, Height, Instant, PeerId, Round, Signature, ValidatorIndex,
+    block::BLOCK_BYTES_MAX,
     consensus::{Guard, SAVED_BYTES_MAX},
 };
 
@@ -22,7 +23,10 @@ pub(crate) const ROUNDS_KEPT: u32 = 64;
 /// Requests for signatures that may wait for their answers.
 pub(crate) const ASKED_MAX: usize = 16;
 
-const _: () = assert!(quorate::block::BLOCK_BYTES_MAX + OVERHEAD_BYTES_MAX <= SAVED_BYTES_MAX);
+/// Blocks prepared at a height which are kept at most, in memory and in the record.
+pub(crate) const PREPARED_MAX: usize = 3;
+
+const _: () = assert!(BLOCK_BYTES_MAX + OVERHEAD_BYTES_MAX <= SAVED_BYTES_MAX);
 
 /// The first byte of a saved record.
 const SAVED_VERSION: u8 = 1;
@@ -35,20 +39,29 @@ pub(crate) struct Saved {
     pub(crate) round: Round,
     pub(crate) entry: Option<TimeoutCertificate>,
     pub(crate) high_qc: Option<QuorumCertificate>,
-    /// The block of `high_qc`, if it is here.
-    pub(crate) block: Option<Bytes>,
+    /// The block of `high_qc`, if it is here, and those which this node prepared, the last one first.
+    pub(crate) blocks: Vec<Bytes>,
 }
 
 impl Saved {
     pub(crate) fn of(height: Height, at: &AtHeight) -> Self {
-        let block = at.high_qc.as_ref().and_then(|qc| at.blocks.get(&qc.block_hash));
+        let mut hashes: Vec<Hash> = at.high_qc.as_ref().map(|qc| qc.block_hash).into_iter().collect();
+        hashes.extend(at.prepared.iter().filter(|hash| Some(**hash) != at.high_qc.as_ref().map(|qc| qc.block_hash)));
+        let mut blocks = Vec::new();
+        let mut room = BLOCK_BYTES_MAX;
+        for block in hashes.iter().filter_map(|hash| at.blocks.get(hash)) {
+            if let Some(left) = room.checked_sub(block.encoded().len()) {
+                room = left;
+                blocks.push(block.encoded().clone());
+            }
+        }
         Self {
             version: SAVED_VERSION,
             height,
             round: at.round,
             entry: at.entry.clone(),
             high_qc: at.high_qc.clone(),
-            block: block.map(|block| block.encoded().clone()),
+            blocks,
         }
     }
 
@@ -160,12 +173,16 @@ pub(crate) struct AtHeight {
     pub(crate) high_qc: Option<QuorumCertificate>,
     pub(crate) current: AtRound,
     pub(crate) blocks: Blocks,
+    /// Blocks that this node prepared, the last one first: whoever locks one of them may have to ask for it.
+    pub(crate) prepared: Vec<Hash>,
     pub(crate) votes: BTreeMap<VoteKey, (Hash, Signature)>,
     pub(crate) timeouts: BTreeMap<(Round, ValidatorIndex), StoredTimeout>,
     /// First proposals of rounds left, for evidence.
     pub(crate) left: BTreeMap<Round, SignedProposal>,
     pub(crate) accused: BTreeSet<ValidatorIndex>,
     pub(crate) decided: Option<Decision>,
+    /// A later height was decided by a quorum of this height's validators: this one is over, though its block is not here.
+    pub(crate) over: bool,
     /// Something is to be decided; until then nothing is hurried.
     pub(crate) awake: bool,
     /// Before this a block of round 0 comes too early.
@@ -177,6 +194,17 @@ pub(crate) struct AtHeight {
 }
 
 impl AtHeight {
+    /// Notes a block as prepared; says whether the record has to be written for it.
+    pub(crate) fn note_prepared(&mut self, hash: Hash) -> bool {
+        if self.prepared.first() == Some(&hash) {
+            return false;
+        }
+        self.prepared.retain(|known| *known != hash);
+        self.prepared.insert(0, hash);
+        self.prepared.truncate(PREPARED_MAX);
+        true
+    }
+
     pub(crate) fn new(entered: Instant, due: Instant) -> Self {
         Self {
             round: Round(0),
@@ -185,11 +213,13 @@ impl AtHeight {
             high_qc: None,
             current: AtRound::default(),
             blocks: Blocks::default(),
+            prepared: Vec::new(),
             votes: BTreeMap::new(),
             timeouts: BTreeMap::new(),
             left: BTreeMap::new(),
             accused: BTreeSet::new(),
             decided: None,
+            over: false,
             awake: false,
             due,
             asked: BTreeMap::new(),
@@ -245,6 +275,11 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
+    /// Drops what belongs to a round.
+    pub(crate) fn leave_round(&mut self) {
+        (self.round, self.snapshot, self.lead, self.vote, self.heartbeat) = Default::default();
+    }
+
     /// The next of all.
     pub(crate) fn earliest(&self) -> Option<Instant> {
         [

@@ -33,6 +33,10 @@ impl Engine {
         }
         let hash = first.hash;
         self.at.current.prepared = true;
+        // A certificate may come of it whose block nobody else keeps.
+        if self.at.note_prepared(hash) {
+            self.persist();
+        }
         self.vote(VoteKind::Prepare, hash);
     }
 
