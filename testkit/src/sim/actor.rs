@@ -84,7 +84,7 @@ pub(crate) struct Actor {
     pub(crate) sent: u64,
     pub(crate) armed: Option<Armed>,
     /// A suspension that will begin between two actions.
-    pub(crate) armed_suspend: Option<u64>,
+    pub(crate) armed_suspend: Option<(u8, u64)>,
     // Durable.
     pub(crate) chain: Chain,
     pub(crate) saved: Option<Bytes>,

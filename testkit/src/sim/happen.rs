@@ -71,10 +71,10 @@ impl World {
                     }
                 }
             }
-            What::Suspend { node, within_step } => {
+            What::Suspend { node, after } => {
                 let Some(at) = self.honest_actor(node) else { return };
-                match self.actors.get_mut(at) {
-                    Some(actor) if within_step => actor.armed_suspend = Some(until_us),
+                match (self.actors.get_mut(at), after) {
+                    (Some(actor), Some(after)) => actor.armed_suspend = Some((after, until_us)),
                     _ => self.suspend(at, until_us),
                 }
             }

@@ -128,8 +128,10 @@ impl World {
         let Some(actor) = self.actors.get_mut(at) else { return };
         let cut = |after: u8| usize::from(after) % (actions.len() + 1);
         let dies_after = actor.armed.filter(|_| !actions.is_empty()).map(|armed| cut(armed.after));
-        let stops_after = actor.armed_suspend.filter(|_| actions.len() > 1);
-        let count = actions.len();
+        let stops_after = actor
+            .armed_suspend
+            .filter(|_| actions.len() > 1)
+            .map(|(after, until)| (usize::from(after) % (actions.len() - 1), until));
         let mut rest = actions.into_iter().enumerate();
         while let Some((index, action)) = rest.next() {
             if dies_after == Some(index) {
@@ -145,8 +147,8 @@ impl World {
             if !actor.is_up() || actor.memory.halted || self.violation.is_some() {
                 return;
             }
-            if let Some(until) = stops_after
-                && index + 1 < count
+            if let Some((after, until)) = stops_after
+                && index == after
             {
                 actor.armed_suspend = None;
                 actor.memory.rest = rest.map(|(_, action)| action).collect();

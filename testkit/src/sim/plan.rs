@@ -56,6 +56,9 @@ pub struct Fault {
 /// The end of a fault that is not healed.
 pub const NEVER: u64 = u64::MAX;
 
+/// When all nodes have started and are connected, in microseconds.
+const SETTLED_US: u64 = 600_000;
+
 /// What a fault does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
@@ -73,12 +76,12 @@ pub enum What {
     },
     /// All honest nodes die where they are.
     PowerCut,
-    /// The node is not scheduled; when `within_step`, from the middle of a step's actions on.
+    /// The node is not scheduled; with `after`, from the next step of several actions on, after so many of them (modulo).
     Suspend {
         /// Which node.
         node: usize,
-        /// Whether between two actions.
-        within_step: bool,
+        /// After how many actions.
+        after: Option<u8>,
     },
     /// Nothing passes between nodes whose bits in `side` differ.
     Partition {
@@ -149,6 +152,9 @@ impl What {
 pub fn draw(scenario: &Scenario, honest: &[usize], rng: &mut Rng) -> Vec<Fault> {
     let nodes = scenario.validators + scenario.standby;
     let faults = &scenario.faults;
+    if !faults.fixed.is_empty() {
+        return faults.fixed.clone();
+    }
     let chaos_us = scenario.chaos_ms * 1000;
     let mut drawn: Vec<Fault> = Vec::new();
     let left = rng.within(0, faults.left_away_max as u64);
@@ -184,14 +190,18 @@ fn one(kind: Kind, scenario: &Scenario, honest: &[usize], rng: &mut Rng) -> Faul
         Kind::Crash => What::Crash { node, after: rng.next_u64().to_le_bytes()[0] },
         Kind::Stop => What::Stop { node },
         Kind::PowerCut => What::PowerCut,
-        Kind::Suspend => What::Suspend { node, within_step: rng.chance(500) },
+        Kind::Suspend => What::Suspend { node, after: rng.chance(600).then(|| rng.next_u64().to_le_bytes()[0]) },
         Kind::Partition => What::Partition { side: rng.within(1, (1 << nodes) - 2), noticed },
         Kind::Isolate => What::Isolate { node, noticed },
         Kind::OneWay => What::OneWay { from: node, to: rng.index(nodes) },
         Kind::Signer => What::Signer { node },
         Kind::Clock => What::Clock { node, by_ms: i64::try_from(rng.below(8000)).unwrap_or(0) - 4000 },
     };
-    let at_us = rng.below(chaos_us);
+    let mut at_us = rng.below(chaos_us);
+    if kind == Kind::Suspend {
+        // Not before the first connections stand: what is sent then is lost, not late.
+        at_us = at_us.max(SETTLED_US);
+    }
     // Short faults are as likely as long ones.
     let longest = faults_longest(scenario);
     let lasts = match rng.below(3) {
@@ -199,7 +209,7 @@ fn one(kind: Kind, scenario: &Scenario, honest: &[usize], rng: &mut Rng) -> Faul
         1 => rng.below(longest / 5 + 1),
         _ => rng.below(longest + 1),
     };
-    Fault { at_us, until_us: (at_us + lasts).min(chaos_us), what }
+    Fault { at_us, until_us: (at_us + lasts).clamp(at_us, chaos_us.max(at_us)), what }
 }
 
 fn faults_longest(scenario: &Scenario) -> u64 {
@@ -208,13 +218,19 @@ fn faults_longest(scenario: &Scenario) -> u64 {
 
 /// Whether `fault` leaves enough nodes, given those drawn before.
 fn fits(drawn: &[Fault], fault: &Fault, nodes: usize, scenario: &Scenario) -> bool {
-    let Some(away) = fault.what.away(nodes) else { return true };
-    let mut together = away;
+    let kinds = &scenario.faults.kinds;
+    let losing = kinds.iter().any(|kind| matches!(kind, Kind::Crash | Kind::Stop | Kind::PowerCut));
+    // One that is not scheduled answers nobody: where others lose messages by restarts, it is as good as away.
+    let away = |fault: &Fault| match fault.what {
+        What::Suspend { node, .. } if losing => Some(vec![node]),
+        _ => fault.what.away(nodes),
+    };
+    let Some(mut together) = away(fault) else { return true };
     let apart = scenario.faults.apart_ms * 1000;
     for other in drawn {
         let overlap =
             other.at_us < fault.until_us.saturating_add(apart) && fault.at_us < other.until_us.saturating_add(apart);
-        if let Some(more) = other.what.away(nodes)
+        if let Some(more) = away(other)
             && overlap
         {
             together.extend(more);

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::plan::Kind;
+use super::plan::{Fault, Kind};
 
 /// What a network is built to tolerate, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,6 +139,8 @@ pub struct Faults {
     pub crash_loses_sent_permille: u32,
     /// Honest nodes that are left away when the rest is healed, at most.
     pub left_away_max: usize,
+    /// When there are any: these faults and no others.
+    pub fixed: Vec<Fault>,
 }
 
 impl Faults {
@@ -153,6 +155,7 @@ impl Faults {
             lasts_max_ms: 0,
             crash_loses_sent_permille: 0,
             left_away_max: 0,
+            fixed: Vec::new(),
         }
     }
 }
@@ -327,6 +330,7 @@ impl Faults {
             lasts_max_ms: 6000,
             crash_loses_sent_permille: 300,
             left_away_max,
+            fixed: Vec::new(),
         }
     }
 }
