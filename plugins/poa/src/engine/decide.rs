@@ -41,6 +41,7 @@ impl Engine {
             }
             return;
         }
+        self.at.decided_in_wait = self.holds();
         self.at.decided = Some(Decision { qc, from, asked_for_body: false, committing: false });
         self.end_round();
     }

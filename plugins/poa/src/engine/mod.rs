@@ -74,6 +74,8 @@ pub(crate) struct Engine {
     /// All links were lost.
     cut_off: bool,
     last_hello: Option<Instant>,
+    /// The lock rose in this very step.
+    lock_is_new: bool,
     /// The highest height of a message that was dropped for want of room.
     missed: Height,
     heard: BTreeMap<ValidatorIndex, Instant>,
@@ -111,6 +113,7 @@ impl Engine {
             greeted: BTreeSet::new(),
             cut_off: false,
             last_hello: None,
+            lock_is_new: false,
             missed: Height(0),
             heard: BTreeMap::new(),
             verified: Verified::default(),
@@ -289,6 +292,7 @@ impl Consensus for Engine {
     fn step(&mut self, now: Instant, event: Event, out: &mut Vec<Action>) {
         self.now = self.now.max(now);
         self.out.append(&mut self.held_back);
+        self.lock_is_new = false;
         match event {
             Event::Start(start) => self.start(start),
             _ if !self.started => {}

@@ -20,7 +20,7 @@ pub(crate) const ANSWER_EVERY: Duration = Duration::from_millis(50);
 /// Messages of one peer for the next heights kept at most.
 pub(crate) const AHEAD_MAX: usize = 64;
 
-/// Heights ahead for which messages are kept.
+/// Who is more heights ahead than this is greeted.
 pub(crate) const HEIGHTS_AHEAD: u64 = 2;
 
 #[derive(Debug)]
@@ -82,15 +82,27 @@ impl Peers {
         allowed
     }
 
-    /// Keeps a message for a later height; `false` when there is no room.
-    pub(crate) fn keep(&mut self, id: PeerId, now: Instant, height: Height, bytes: Bytes, bytes_max: usize) -> bool {
-        let Some(peer) = self.peer(id, now) else { return false };
-        if peer.ahead.len() >= AHEAD_MAX || peer.ahead_bytes.saturating_add(bytes.len()) > bytes_max {
-            return false;
+    /// Keeps a message for a later height; the oldest of the same peer give way. Says the highest height of those that are lost.
+    ///
+    /// The newest matter: whoever is far behind gets there by catch-up, and then needs what is being said there.
+    pub(crate) fn keep(
+        &mut self,
+        id: PeerId,
+        now: Instant,
+        height: Height,
+        bytes: Bytes,
+        bytes_max: usize,
+    ) -> Option<Height> {
+        let Some(peer) = self.peer(id, now).filter(|_| bytes.len() <= bytes_max) else { return Some(height) };
+        let mut lost = None;
+        while peer.ahead.len() >= AHEAD_MAX || peer.ahead_bytes.saturating_add(bytes.len()) > bytes_max {
+            let Some((of, oldest)) = peer.ahead.pop_front() else { break };
+            peer.ahead_bytes = peer.ahead_bytes.saturating_sub(oldest.len());
+            lost = lost.max(Some(of));
         }
         peer.ahead_bytes += bytes.len();
         peer.ahead.push_back((height, bytes));
-        true
+        lost
     }
 
     /// Takes out the messages kept for `height`, peer by peer; older ones are dropped.
@@ -134,17 +146,21 @@ mod tests {
     }
 
     #[test]
-    fn messages_ahead_are_bounded_in_count_and_bytes_for_each_peer() {
+    fn messages_ahead_are_bounded_in_count_and_bytes_for_each_peer_and_the_newest_stay() {
         let mut peers = Peers::default();
         let other = PeerId::new([2; 32]);
-        let kept =
-            (0..100).filter(|_| peers.keep(ID, Instant(0), Height(2), Bytes::from_static(b"12345678"), 1000)).count();
-        assert_eq!(kept, 64);
-        assert!(peers.keep(other, Instant(0), Height(3), Bytes::from_static(b"x"), 1000), "others are not affected");
-        assert!(!peers.keep(other, Instant(0), Height(3), vec![0; 1000].into(), 1000));
-        assert_eq!(peers.take(Height(2)).len(), 64);
+        let now = Instant(0);
+        for height in 1..=100 {
+            let lost = peers.keep(ID, now, Height(height), Bytes::from_static(b"12345678"), 1000);
+            assert_eq!(lost, height.checked_sub(64).filter(|lost| *lost > 0).map(Height));
+        }
+        assert_eq!(peers.keep(other, now, Height(3), Bytes::from_static(b"x"), 1000), None, "others are not affected");
+        assert_eq!(peers.keep(other, now, Height(4), vec![0; 1001].into(), 1000), Some(Height(4)), "too large for any");
+        assert_eq!(peers.keep(other, now, Height(4), vec![0; 1000].into(), 1000), Some(Height(3)));
+        assert!(peers.take(Height(36)).is_empty());
+        assert_eq!(peers.take(Height(37)).len(), 1);
         assert!(peers.any_ahead());
-        assert_eq!(peers.take(Height(3)), vec![(other, Bytes::from_static(b"x"))]);
+        assert_eq!(peers.take(Height(100)).len(), 1, "what is passed over is dropped");
         assert!(!peers.any_ahead());
     }
 }

@@ -5,7 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::{Hash, Height, PeerId, Round, ValidatorIndex, consensus::Action};
 
-use super::{Engine, Fault, peers::HEIGHTS_AHEAD, state::Seen};
+use super::{
+    Engine, Fault,
+    peers::HEIGHTS_AHEAD,
+    state::{ROUNDS_KEPT, Seen},
+};
 use crate::{
     certificate::{QuorumCertificate, VoteKind},
     message::{Message, OVERHEAD_BYTES_MAX},
@@ -77,7 +81,7 @@ impl Engine {
         }
     }
 
-    /// A message of a later height: kept if it is near and from a validator; in any case this node is behind.
+    /// A message of a later height: kept if it is from a validator; in any case this node is behind.
     pub(super) fn on_above(&mut self, from: PeerId, validator: Option<ValidatorIndex>, message: &Message, raw: Bytes) {
         let height = message.height();
         let near = height.0 <= self.height().0.saturating_add(HEIGHTS_AHEAD);
@@ -99,12 +103,10 @@ impl Engine {
             return;
         }
         let room = self.rules.block_bytes_max().saturating_add(OVERHEAD_BYTES_MAX).saturating_mul(3);
-        let kept = near && self.peers.keep(from, self.now, height, raw, room);
-        // What is far ahead comes with catch-up, which greets all again.
-        if near && !kept {
-            self.missed = self.missed.max(height);
-        } else if !kept {
-            self.missed = self.missed.max(Height(self.height().0.saturating_add(HEIGHTS_AHEAD + 1)));
+        if let Some(lost) = self.peers.keep(from, self.now, height, raw, room) {
+            // Who claims absurd heights makes this node greet again at a few heights, no more.
+            let soon = Height(self.height().0.saturating_add(ROUNDS_KEPT.into()));
+            self.missed = self.missed.max(lost.min(soon));
         }
     }
 

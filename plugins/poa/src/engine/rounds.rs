@@ -37,6 +37,7 @@ impl Engine {
         let begins = if first { self.at.due.max(self.now) } else { self.now };
         self.deadlines.round = Some(begins.after(self.rules.round_timeout(round)));
         self.deadlines.vote = None;
+        self.deadlines.commit = None;
         self.deadlines.lead = None;
         self.note_lock_later();
         let allowed = first || self.at.entry.as_ref().is_some_and(|tc| tc.round.next() == round);
@@ -90,6 +91,7 @@ impl Engine {
 
     fn lock_rose(&mut self) {
         let Some(qc) = self.at.high_qc.clone() else { return };
+        self.lock_is_new = true;
         self.ensure_checked(&qc.block_hash);
         if self.at.blocks.get(&qc.block_hash).is_none() && self.deadlines.fetch.is_none() {
             // The proposal may be on its way.
@@ -170,6 +172,7 @@ impl Engine {
         if came(&mut self.deadlines.heartbeat, now) {
             self.wake();
         }
+        came(&mut self.deadlines.commit, now);
         if came(&mut self.deadlines.vote, now) {
             self.at.current.waited = true;
         }

@@ -73,13 +73,14 @@ impl Engine {
             qc: decision.qc,
             validators: self.validators.clone(),
         });
+        let in_wait = self.at.decided_in_wait;
         self.go_on(tip, validators, me, pending);
         self.begin_height();
         if self.halted.is_some() {
             return;
         }
         // What peers said of this height may have been missed on the way to it.
-        if by == CommitBy::Sync || self.missed >= self.height() {
+        if by == CommitBy::Sync || in_wait || self.missed >= self.height() {
             self.rejoin();
         }
         for (from, bytes) in self.peers.take(self.height()) {

@@ -181,6 +181,8 @@ pub(crate) struct AtHeight {
     pub(crate) left: BTreeMap<Round, SignedProposal>,
     pub(crate) accused: BTreeSet<ValidatorIndex>,
     pub(crate) decided: Option<Decision>,
+    /// The decision came while this node made good what it missed: the next height may have begun meanwhile, unseen.
+    pub(crate) decided_in_wait: bool,
     /// A later height was decided by a quorum of this height's validators: this one is over, though its block is not here.
     pub(crate) over: bool,
     /// Something is to be decided; until then nothing is hurried.
@@ -219,6 +221,7 @@ impl AtHeight {
             left: BTreeMap::new(),
             accused: BTreeSet::new(),
             decided: None,
+            decided_in_wait: false,
             over: false,
             awake: false,
             due,
@@ -262,6 +265,8 @@ pub(crate) struct Deadlines {
     pub(crate) lead: Option<Instant>,
     /// It is time to vote.
     pub(crate) vote: Option<Instant>,
+    /// The lock, which was relayed in an earlier step, may be voted for.
+    pub(crate) commit: Option<Instant>,
     /// Votes may be given again.
     pub(crate) hold: Option<Instant>,
     /// Everything is said again.
@@ -277,7 +282,7 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     /// Drops what belongs to a round.
     pub(crate) fn leave_round(&mut self) {
-        (self.round, self.snapshot, self.lead, self.vote, self.heartbeat) = Default::default();
+        (self.round, self.snapshot, self.lead, self.vote, self.commit, self.heartbeat) = Default::default();
     }
 
     /// The next of all.
@@ -287,6 +292,7 @@ impl Deadlines {
             self.snapshot,
             self.lead,
             self.vote,
+            self.commit,
             self.hold,
             self.rebroadcast,
             self.heartbeat,

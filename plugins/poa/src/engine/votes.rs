@@ -68,6 +68,11 @@ impl Engine {
         }
         let hash = qc.block_hash;
         if self.at.blocks.is_valid(&hash) {
+            if self.lock_is_new && self.rules.model.relies_on_time() {
+                // The process may be held up before the certificate is out. The next step begins with looking whether it was.
+                self.deadlines.commit = Some(self.now);
+                return;
+            }
             self.at.current.committed = true;
             self.vote(VoteKind::Commit, hash);
         }
