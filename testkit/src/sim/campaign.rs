@@ -271,33 +271,60 @@ pub fn settings_for(plugin: &dyn ConsensusPlugin, scenario: &Scenario, wanted: &
     }
 }
 
-/// Runs any consensus plugin through `seeds` schedules inside its envelope.
-///
-/// Settings that poa has (`fault_model`, `delta_ms`, `block_interval_ms`) are given to a plugin which knows them.
+/// What [`campaign`] runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// What the network is said to tolerate.
+    pub fault_model: FaultModel,
+    /// How many validators it has.
+    pub validators: usize,
+    /// The first seed.
+    pub from: u64,
+    /// How many seeds.
+    pub seeds: u64,
+    /// On how many threads.
+    pub threads: usize,
+    /// `[consensus]` of genesis without `plugin`; `None` takes [`WANTED`] as far as the plugin knows it.
+    pub settings: Option<String>,
+    /// Which signatures mean what, for the invariants that look at them.
+    pub kinds: Option<Kinds>,
+}
+
+/// Delta of [`campaign`]'s networks, in milliseconds.
+pub const DELTA_MS: u64 = 200;
+
+/// Settings which [`campaign`] gives to a plugin that knows them, besides `fault_model` and `delta_ms`.
+pub const WANTED: &str = "block_interval_ms = 400
+block_transactions_max = 8
+block_bytes_max = 65536
+empty_blocks = \"always\"
+rebroadcast_ms = 1000
+";
+
+/// Runs any consensus plugin through seeded schedules in which nothing may go wrong.
 ///
 /// # Errors
 ///
-/// When the engines can't be made.
-pub fn campaign(
-    plugin: &dyn ConsensusPlugin,
-    fault_model: FaultModel,
-    validators: usize,
-    seeds: std::ops::Range<u64>,
-    threads: usize,
-) -> Result<Report, String> {
-    const DELTA_MS: u64 = 100;
-    let wanted = format!("fault_model = \"{fault_model}\"\nblock_interval_ms = 300\ndelta_ms = {DELTA_MS}");
+/// When its settings do not fit, or its engines can't be made.
+pub fn campaign(plugin: &dyn ConsensusPlugin, options: &Options) -> Result<Report, String> {
+    let Options { fault_model, validators, .. } = *options;
     let mut scenario = Scenario::envelope(fault_model, validators, DELTA_MS, "");
-    scenario.settings = settings_for(plugin, &scenario, &wanted)?;
+    scenario.settings = match &options.settings {
+        Some(settings) => settings.clone(),
+        None => {
+            let wanted = format!("fault_model = \"{fault_model}\"\ndelta_ms = {DELTA_MS}\n{WANTED}");
+            settings_for(plugin, &scenario, &wanted)?
+        }
+    };
     let campaign = Campaign {
         scenario,
         engines: &plugin,
-        kinds: None,
+        kinds: options.kinds,
         inspector: None,
         adversary: None,
-        from: seeds.start,
-        seeds: seeds.end.saturating_sub(seeds.start),
-        threads,
+        from: options.from,
+        seeds: options.seeds,
+        threads: options.threads,
     };
     campaign.run()
 }

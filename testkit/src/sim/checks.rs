@@ -59,6 +59,11 @@ pub struct Kinds {
     pub timeout: u8,
 }
 
+impl Kinds {
+    /// 1 for a proposal, 2 and 3 for the votes, 4 for a timeout: what most engines of the two-phase kind use.
+    pub const TWO_PHASE: Kinds = Kinds { proposal: 1, prepare: 2, commit: 3, timeout: 4 };
+}
+
 /// A consensus' own checks. Nodes are numbered from 0; only honest ones are told of.
 pub trait Inspector {
     /// A process starts, with the record it finds.

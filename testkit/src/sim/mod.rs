@@ -32,7 +32,7 @@ mod signer;
 mod world;
 
 pub use adversary::{Adversary, Grip};
-pub use campaign::{Campaign, Failure, Report, campaign};
+pub use campaign::{Campaign, Failure, Options, Report, campaign};
 pub use checks::{Breach, Inspector, Kinds};
 pub use engines::{Engines, Made};
 pub use record::{Coverage, Run, Violation};
