@@ -30,7 +30,7 @@ pub enum PlantedBug {
     GuardForgotten,
     /// Asks for commit votes in rounds for which a timeout was signed.
     CommitAfterTimeout,
-    /// What is signed and sent goes out before the record on which it depends is durable.
+    /// What is signed and sent goes out before the record on which it depends is durable: that is put off to the next timer.
     SendBeforePersist,
     /// A timeout is not signed again with a newer certificate.
     RigidTimeout,

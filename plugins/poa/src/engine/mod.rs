@@ -291,7 +291,9 @@ impl Engine {
 impl Consensus for Engine {
     fn step(&mut self, now: Instant, event: Event, out: &mut Vec<Action>) {
         self.now = self.now.max(now);
-        self.out.append(&mut self.held_back);
+        if matches!(event, Event::Timer { .. }) {
+            self.out.append(&mut self.held_back);
+        }
         self.lock_is_new = false;
         match event {
             Event::Start(start) => self.start(start),
