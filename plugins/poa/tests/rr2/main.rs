@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod hostile;
+mod missed;
 #[cfg(test)]
 mod net;
 #[cfg(test)]
