@@ -1,128 +1,162 @@
-//! Quorum certificates and timeout certificates.
+//! Certificates: what a quorum of signatures over the same thing proves.
+
+use std::{collections::BTreeSet, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use quorate::{
-    ChainId, Hash, Height, Round, Signature, ValidatorIndex, ValidatorSet,
-    consensus::{ProofError, sign_bytes},
-    signature::{Signed, verify_batch},
-    validators::VALIDATORS_MAX,
+use quorate::{ChainId, Hash, Height, Round, Signature, ValidatorIndex, ValidatorSet, consensus::ProofError};
+
+use crate::{
+    planted::{Bugs, PlantedBug},
+    settings::Rules,
+    signing::{timeout_request, vote_request},
+    verified::{Claim, Verified},
 };
 
-/// Kinds of signed messages.
-pub(crate) const PROPOSAL: u8 = 1;
-pub(crate) const PREPARE: u8 = 2;
-pub(crate) const COMMIT: u8 = 3;
-pub(crate) const TIMEOUT: u8 = 4;
-
-/// A round, or -1 for none, as it is signed.
-pub(crate) fn round_or_none(round: Option<Round>) -> i64 {
-    round.map_or(-1, |round| i64::from(round.0))
+/// The two votes for a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub enum VoteKind {
+    /// The block is valid here, and this validator supports it in this round.
+    Prepare,
+    /// A prepare certificate for it exists.
+    Commit,
 }
 
-/// The signed body of a proposal.
-pub(crate) fn proposal_body(hash: &Hash, justify: i64) -> Vec<u8> {
-    [hash.as_bytes().as_slice(), &justify.to_be_bytes()].concat()
-}
-
-/// The signed body of a timeout.
-pub(crate) fn timeout_body(hqc_round: i64, hqc_hash: &Hash) -> Vec<u8> {
-    [hqc_round.to_be_bytes().as_slice(), hqc_hash.as_bytes()].concat()
-}
-
-/// Votes of a quorum for one block in one round.
+/// A quorum's votes for one block in one round.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Qc {
-    pub(crate) kind: u8,
-    pub(crate) height: Height,
-    pub(crate) round: Round,
-    pub(crate) hash: Hash,
-    /// In ascending order of validators.
-    pub(crate) signatures: Vec<(ValidatorIndex, Signature)>,
+pub struct QuorumCertificate {
+    /// What was voted.
+    pub kind: VoteKind,
+    /// The block's height.
+    pub height: Height,
+    /// The round of the votes.
+    pub round: Round,
+    /// The block.
+    pub block_hash: Hash,
+    /// Who signed, ascending.
+    pub signatures: Vec<(ValidatorIndex, Signature)>,
 }
 
-impl Qc {
-    /// Checks signers and signatures.
-    pub(crate) fn verify(&self, chain_id: &ChainId, set: &ValidatorSet, quorum: usize) -> Result<(), ProofError> {
-        let ascending = self.signatures.windows(2).all(|pair| matches!(pair, [a, b] if a.0 < b.0));
-        if !ascending || self.signatures.len() > VALIDATORS_MAX {
-            return Err(ProofError::Malformed("signers are not in ascending order".into()));
+/// One validator's part in a [`TimeoutCertificate`].
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TimeoutEntry {
+    /// Who signed.
+    pub validator: ValidatorIndex,
+    /// Round and block of the highest prepare certificate that it knew.
+    pub high: Option<(Round, Hash)>,
+    /// Its signature over its timeout.
+    pub signature: Signature,
+}
+
+/// A quorum's timeouts of one round: the next may begin.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TimeoutCertificate {
+    /// The height.
+    pub height: Height,
+    /// The round which is over.
+    pub round: Round,
+    /// Who signed, ascending.
+    pub entries: Vec<TimeoutEntry>,
+    /// The highest prepare certificate named by an entry.
+    pub high_qc: Option<QuorumCertificate>,
+}
+
+/// What certificates are checked against.
+pub(crate) struct Judge<'a> {
+    pub(crate) chain_id: &'a ChainId,
+    pub(crate) validators: &'a ValidatorSet,
+    pub(crate) quorum: usize,
+    pub(crate) verified: &'a mut Verified,
+}
+
+/// Votes which a certificate needs.
+pub(crate) fn quorum(rules: &Rules, bugs: Bugs, validators: &ValidatorSet) -> usize {
+    let quorum = rules.model.quorum(validators.len());
+    if bugs.has(PlantedBug::SmallQuorum) { quorum.saturating_sub(1).max(1) } else { quorum }
+}
+
+impl Judge<'_> {
+    /// Checks one signature.
+    pub(crate) fn signature(
+        &mut self,
+        validator: ValidatorIndex,
+        message: Vec<u8>,
+        signature: Signature,
+    ) -> Result<(), ProofError> {
+        self.signatures(vec![(validator, message, signature)])
+    }
+
+    fn signatures(&mut self, signed: Vec<(ValidatorIndex, Vec<u8>, Signature)>) -> Result<(), ProofError> {
+        let indexes: Vec<ValidatorIndex> = signed.iter().map(|(validator, ..)| *validator).collect();
+        let mut claims = Vec::with_capacity(signed.len());
+        for (validator, message, signature) in signed {
+            let key = self.validators.get(validator).ok_or(ProofError::BadSignature(validator))?.public_key;
+            claims.push(Claim { key, message, signature });
         }
-        if self.signatures.len() < quorum {
-            return Err(ProofError::NoQuorum { found: self.signatures.len(), needed: quorum });
+        self.verified
+            .check(&claims)
+            .map_err(|at| ProofError::BadSignature(indexes.get(at).copied().unwrap_or_default()))
+    }
+
+    /// Checks that the signers ascend, so that none counts twice, and are enough.
+    fn count(&self, signers: impl Iterator<Item = ValidatorIndex>) -> Result<(), ProofError> {
+        let signers: Vec<ValidatorIndex> = signers.collect();
+        if !signers.is_sorted_by(|a, b| a < b) {
+            return Err(ProofError::Malformed("signers must ascend, each once".into()));
         }
-        let message = sign_bytes(chain_id, self.kind, self.height, self.round, self.hash.as_bytes());
-        let mut items = Vec::with_capacity(self.signatures.len());
-        for (index, signature) in &self.signatures {
-            let validator = set.get(*index).ok_or(ProofError::BadSignature(*index))?;
-            items.push(Signed { key: validator.public_key, message: &message, signature: *signature });
+        if signers.len() < self.quorum {
+            return Err(ProofError::NoQuorum { found: signers.len(), needed: self.quorum });
         }
-        match verify_batch(&items).iter().zip(&self.signatures).find(|(good, _)| !**good) {
-            Some((_, (index, _))) => Err(ProofError::BadSignature(*index)),
+        Ok(())
+    }
+
+    /// Checks a quorum certificate.
+    pub(crate) fn quorum_certificate(&mut self, qc: &QuorumCertificate) -> Result<(), ProofError> {
+        self.count(qc.signatures.iter().map(|(validator, _)| *validator))?;
+        let message = vote_request(qc.kind, qc.height, qc.round, &qc.block_hash).sign_bytes(self.chain_id);
+        let signed = qc.signatures.iter().map(|(validator, signature)| (*validator, message.clone(), *signature));
+        self.signatures(signed.collect())
+    }
+
+    /// Checks a timeout certificate (SPEC.md rule 9).
+    pub(crate) fn timeout_certificate(&mut self, tc: &TimeoutCertificate) -> Result<(), ProofError> {
+        self.count(tc.entries.iter().map(|entry| entry.validator))?;
+        let highest = tc.entries.iter().filter_map(|entry| entry.high).max();
+        let carried = tc.high_qc.as_ref().map(|qc| (qc.round, qc.block_hash));
+        if highest != carried {
+            return Err(ProofError::Malformed("timeout certificate does not carry the highest certificate".into()));
+        }
+        if highest.is_some_and(|(round, _)| round > tc.round) {
+            return Err(ProofError::Malformed("timeout certificate names a certificate of a later round".into()));
+        }
+        let sign_bytes =
+            |entry: &TimeoutEntry| timeout_request(tc.height, tc.round, entry.high).sign_bytes(self.chain_id);
+        let signed = tc.entries.iter().map(|entry| (entry.validator, sign_bytes(entry), entry.signature)).collect();
+        self.signatures(signed)?;
+        match &tc.high_qc {
+            Some(qc) if qc.height != tc.height || qc.kind != VoteKind::Prepare => {
+                Err(ProofError::Malformed("timeout certificate carries a certificate of another kind or height".into()))
+            }
+            Some(qc) => self.quorum_certificate(qc),
             None => Ok(()),
         }
     }
 }
 
-/// One signed statement that a round took too long.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct TimeoutEntry {
-    pub(crate) validator: ValidatorIndex,
-    /// The signer's highest Prepare certificate: its round, -1 for none, and its block.
-    pub(crate) hqc_round: i64,
-    pub(crate) hqc_hash: Hash,
-    pub(crate) signature: Signature,
+impl TimeoutCertificate {
+    /// The round of the highest certificate named.
+    pub(crate) fn high_round(&self) -> Option<Round> {
+        self.high_qc.as_ref().map(|qc| qc.round)
+    }
 }
 
-/// A quorum's proof that a round may be left.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Tc {
-    pub(crate) height: Height,
-    pub(crate) round: Round,
-    /// In ascending order of validators.
-    pub(crate) entries: Vec<TimeoutEntry>,
-    /// The certificate of the highest entry, if any has one.
-    pub(crate) high_qc: Option<Qc>,
+/// Shows validators by name: `validator-2, validator-3`.
+pub(crate) fn names(validators: &ValidatorSet, indexes: &BTreeSet<ValidatorIndex>) -> String {
+    let names: Vec<&str> =
+        indexes.iter().filter_map(|index| validators.get(*index)).map(|one| one.name.as_str()).collect();
+    names.join(", ")
 }
 
-impl Tc {
-    /// The highest round among the entries, -1 for none.
-    pub(crate) fn highest(&self) -> i64 {
-        self.entries.iter().map(|entry| entry.hqc_round).max().unwrap_or(-1)
-    }
-
-    pub(crate) fn verify(&self, chain_id: &ChainId, set: &ValidatorSet, quorum: usize) -> bool {
-        let ascending = self.entries.windows(2).all(|pair| matches!(pair, [a, b] if a.validator < b.validator));
-        if !ascending || self.entries.len() < quorum || self.entries.len() > VALIDATORS_MAX {
-            return false;
-        }
-        let highest = self.highest();
-        let fits = match &self.high_qc {
-            None => highest == -1,
-            Some(qc) => {
-                qc.kind == PREPARE
-                    && qc.height == self.height
-                    && i64::from(qc.round.0) == highest
-                    && self.entries.iter().any(|entry| entry.hqc_round == highest && entry.hqc_hash == qc.hash)
-                    && qc.verify(chain_id, set, quorum).is_ok()
-            }
-        };
-        let messages: Vec<Vec<u8>> = self
-            .entries
-            .iter()
-            .map(|entry| {
-                let body = timeout_body(entry.hqc_round, &entry.hqc_hash);
-                sign_bytes(chain_id, TIMEOUT, self.height, self.round, &body)
-            })
-            .collect();
-        let items: Option<Vec<Signed<'_>>> = self
-            .entries
-            .iter()
-            .zip(&messages)
-            .map(|(entry, message)| {
-                let key = set.get(entry.validator)?.public_key;
-                Some(Signed { key, message, signature: entry.signature })
-            })
-            .collect();
-        fits && items.is_some_and(|items| verify_batch(&items).into_iter().all(|good| good))
-    }
+/// A wait for people: `1.5 s`.
+pub(crate) fn seconds(wait: Duration) -> String {
+    format!("{}.{} s", wait.as_secs(), wait.subsec_millis() / 100)
 }

@@ -1,95 +1,181 @@
-//! Messages between validators.
+//! What validators send each other, and how it is read from hostile bytes.
+//!
+//! A message is the borsh encoding of [`Message`]: one byte for the kind, then its fields. Lists are counted before they are
+//! believed, so that reading takes no more memory than a small multiple of the bytes that came.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use quorate::{Bytes, Hash, Height, Round, Signature, ValidatorIndex, transport::MESSAGE_BYTES_MAX};
+use bytes::Bytes;
+use quorate::{Hash, Height, Round, Signature, ValidatorIndex, validators::VALIDATORS_MAX};
 
-use crate::certificate::{Qc, Tc, TimeoutEntry};
+use crate::certificate::{QuorumCertificate, TimeoutCertificate, VoteKind};
 
-/// A proposed block.
+/// Bytes of a message beside a block's at most: two quorum certificates and a timeout certificate of [`VALIDATORS_MAX`]
+/// signatures fit.
+pub(crate) const OVERHEAD_BYTES_MAX: usize = 128 << 10;
+
+/// A block whose turn has come.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Proposal {
-    pub(crate) height: Height,
-    pub(crate) round: Round,
-    pub(crate) block: Bytes,
-    /// Why this block: its Prepare certificate, if it was prepared before.
-    pub(crate) justify: Option<Qc>,
-    /// Why this round; none in round 0.
-    pub(crate) tc: Option<Tc>,
-    pub(crate) signature: Signature,
+pub struct Proposal {
+    /// The height.
+    pub height: Height,
+    /// The round whose proposer signs.
+    pub round: Round,
+    /// The encoded block.
+    pub block: Bytes,
+    /// The prepare certificate for this block of an earlier round, when the block is proposed again.
+    pub justify: Option<QuorumCertificate>,
+    /// Why the round began; none in round 0.
+    pub timeout: Option<TimeoutCertificate>,
+    /// The proposer's.
+    pub signature: Signature,
 }
 
-/// A Prepare or Commit.
+/// A vote for a block.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Vote {
-    pub(crate) kind: u8,
-    pub(crate) height: Height,
-    pub(crate) round: Round,
-    pub(crate) hash: Hash,
-    pub(crate) validator: ValidatorIndex,
-    pub(crate) signature: Signature,
+pub struct Vote {
+    /// Which vote.
+    pub kind: VoteKind,
+    /// The height.
+    pub height: Height,
+    /// The round.
+    pub round: Round,
+    /// The block.
+    pub block_hash: Hash,
+    /// Who votes.
+    pub validator: ValidatorIndex,
+    /// Its signature.
+    pub signature: Signature,
 }
 
-/// A statement that a round took too long.
+/// A round took too long.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Timeout {
-    pub(crate) height: Height,
-    pub(crate) round: Round,
-    pub(crate) entry: TimeoutEntry,
-    pub(crate) high_qc: Option<Qc>,
+pub struct Timeout {
+    /// The height.
+    pub height: Height,
+    /// The round.
+    pub round: Round,
+    /// The highest prepare certificate that the signer knows.
+    pub high_qc: Option<QuorumCertificate>,
+    /// Who signs.
+    pub validator: ValidatorIndex,
+    /// Its signature.
+    pub signature: Signature,
 }
 
+/// Where a node stands, with the proofs.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) enum Message {
+pub struct NewRound {
+    /// The height being decided.
+    pub height: Height,
+    /// Why its round began; none in round 0, or when `high_qc` is why.
+    pub timeout: Option<TimeoutCertificate>,
+    /// The highest prepare certificate that it knows.
+    pub high_qc: Option<QuorumCertificate>,
+}
+
+/// Anything one validator sends another.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Message {
+    /// A block is proposed.
     Proposal(Proposal),
+    /// A block is voted for.
     Vote(Vote),
+    /// A round is given up.
     Timeout(Timeout),
-    /// Why the sender is in its round, and its highest certificate.
-    NewRound {
-        height: Height,
-        tc: Option<Tc>,
-        high_qc: Option<Qc>,
-    },
-    /// A Prepare certificate, passed on.
-    Cert(Qc),
-    /// A Commit certificate.
-    Decided(Qc),
-    /// The height that the sender decides.
+    /// Where the sender stands.
+    NewRound(NewRound),
+    /// A prepare certificate, relayed.
+    Certificate(QuorumCertificate),
+    /// A commit certificate: the block is final.
+    Decided(QuorumCertificate),
+    /// The sender begins to listen at this height; what it missed, it asks for.
     Hello {
+        /// The height it is deciding.
         height: Height,
     },
-    /// Asks for a block.
+    /// A block's bytes are asked for.
     Fetch {
+        /// The block's height.
         height: Height,
+        /// Its hash.
         hash: Hash,
     },
-    /// A block that was asked for.
+    /// The answer to `Fetch`.
     Body {
+        /// The block's height.
+        height: Height,
+        /// The encoded block.
         block: Bytes,
     },
 }
 
+/// Why bytes are not a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// More bytes than any message of this network has.
+    #[error("message has {found} bytes; the limit is {limit}")]
+    TooLarge {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Not the encoding of a message.
+    #[error("message does not decode: {0}")]
+    Malformed(String),
+    /// A certificate has more signatures than a set has validators.
+    #[error("certificate has {0} signatures; the limit is {VALIDATORS_MAX}")]
+    Signatures(usize),
+}
+
 impl Message {
-    pub(crate) fn encode(&self) -> Bytes {
-        // Writing to memory does not fail.
+    /// Reads a message; a block in it may have `block_bytes_max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`MessageError`].
+    pub fn decode(bytes: &[u8], block_bytes_max: usize) -> Result<Self, MessageError> {
+        let limit = block_bytes_max.saturating_add(OVERHEAD_BYTES_MAX);
+        if bytes.len() > limit {
+            return Err(MessageError::TooLarge { found: bytes.len(), limit });
+        }
+        let message = Self::try_from_slice(bytes).map_err(|error| MessageError::Malformed(error.to_string()))?;
+        match message.signatures_most() {
+            most if most > VALIDATORS_MAX => Err(MessageError::Signatures(most)),
+            _ => Ok(message),
+        }
+    }
+
+    /// The bytes to send.
+    pub fn encode(&self) -> Bytes {
+        // Writing plain fields to memory does not fail.
         borsh::to_vec(self).unwrap_or_default().into()
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() > MESSAGE_BYTES_MAX {
-            return None;
+    /// The height it is about.
+    pub fn height(&self) -> Height {
+        match self {
+            Self::Proposal(proposal) => proposal.height,
+            Self::Vote(vote) => vote.height,
+            Self::Timeout(timeout) => timeout.height,
+            Self::NewRound(status) => status.height,
+            Self::Certificate(qc) | Self::Decided(qc) => qc.height,
+            Self::Hello { height } | Self::Fetch { height, .. } | Self::Body { height, .. } => *height,
         }
-        borsh::from_slice(bytes).ok()
     }
 
-    /// The height it is about.
-    pub(crate) fn height(&self) -> Option<Height> {
+    /// Signatures in its longest list.
+    fn signatures_most(&self) -> usize {
+        let of_qc = |qc: &Option<QuorumCertificate>| qc.as_ref().map_or(0, |qc| qc.signatures.len());
+        let of_tc =
+            |tc: &Option<TimeoutCertificate>| tc.as_ref().map_or(0, |tc| tc.entries.len().max(of_qc(&tc.high_qc)));
         match self {
-            Self::Proposal(proposal) => Some(proposal.height),
-            Self::Vote(vote) => Some(vote.height),
-            Self::Timeout(timeout) => Some(timeout.height),
-            Self::NewRound { height, .. } | Self::Hello { height } | Self::Fetch { height, .. } => Some(*height),
-            Self::Cert(qc) | Self::Decided(qc) => Some(qc.height),
-            Self::Body { .. } => None,
+            Self::Proposal(proposal) => of_qc(&proposal.justify).max(of_tc(&proposal.timeout)),
+            Self::Timeout(timeout) => of_qc(&timeout.high_qc),
+            Self::NewRound(status) => of_qc(&status.high_qc).max(of_tc(&status.timeout)),
+            Self::Certificate(qc) | Self::Decided(qc) => qc.signatures.len(),
+            Self::Vote(_) | Self::Hello { .. } | Self::Fetch { .. } | Self::Body { .. } => 0,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the name `poa` resolves to.
+//! What the name `poa` in TOML stands for.
 
 use std::sync::Arc;
 
@@ -7,39 +7,105 @@ use quorate::{
     consensus::Context,
     plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
 };
-use serde::Deserialize;
 
-use crate::{engine::Engine, proof::Proofs, settings::Parameters};
+use crate::{engine::Engine, planted::Bugs, proof::CommitProof, settings::Rules};
 
-/// The plugin `poa`.
+/// Validators take turns, and a quorum of them makes each block final.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PoaPlugin;
 
-/// A node has no settings of its own.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Own {}
+/// An example of `[consensus]` in genesis, without `plugin`.
+const EXAMPLE: &str = r#"# What may go wrong: "crash", "byzantine-sync" or "byzantine".
+fault_model = "byzantine-sync"
+# Milliseconds from one block to the next; 0: as soon as there is work.
+block_interval_ms = 5000
+# Transactions in a block at most.
+block_transactions_max = 32
+# Bytes of a block at most.
+block_bytes_max = 1048576
+# Milliseconds in which a message between honest validators has arrived and been handled (network, queue, disk, execution).
+# "byzantine-sync" relies on it.
+delta_ms = 400
+# Blocks without transactions: "always", "never", or "heartbeat" every heartbeat_ms.
+empty_blocks = "heartbeat"
+heartbeat_ms = 60000
+# What follows may be left out; these are the values then.
+# Milliseconds of the first round of a height (at least 6 delta_ms with "byzantine-sync"), and of any round at most.
+timeout_ms = 1000
+timeout_ms_max = 30000
+# Milliseconds by which a block's time may be ahead of a judge's clock.
+drift_ms = 2000
+# Milliseconds after which everything is said again.
+rebroadcast_ms = 2000
+# A timer this late in milliseconds means that the node was suspended (a quarter of delta_ms, at least 20).
+suspension_ms = 100
+"#;
 
 impl ConsensusPlugin for PoaPlugin {
     fn descriptor(&self) -> Descriptor {
         Descriptor {
             name: "poa",
             version: env!("CARGO_PKG_VERSION"),
-            summary: "validators take turns, a quorum makes each block final",
-            example: "",
+            summary: "validators take turns, and a quorum of them makes each block final",
+            example: EXAMPLE,
         }
     }
 
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError> {
-        context.settings.parse::<Own>()?;
-        Ok(Parameters::read(&context.shared)?.report(&context.validators))
+        let rules = Rules::read(context)?;
+        let validators = context.validators.len();
+        Ok(ConsensusReport {
+            tolerates: rules.model.tolerates(validators, rules.delta),
+            warnings: rules.warnings(validators),
+        })
     }
 
     fn build(&self, context: &Context) -> Result<Box<dyn Consensus>, SetupError> {
-        Ok(Box::new(Engine::new(Parameters::read(&context.shared)?, context.chain_id)))
+        let rules = Rules::read(context)?;
+        Ok(Box::new(Engine::new(context.chain_id, context.validators.clone(), rules, Bugs::default())))
     }
 
     fn proof(&self, context: &Context) -> Result<Arc<dyn FinalityProof>, SetupError> {
-        Ok(Arc::new(Proofs(Parameters::read(&context.shared)?)))
+        // A follower's own table has keys of the follower; only what all share matters here.
+        let rules = Rules::parse(&context.shared)?;
+        Ok(Arc::new(CommitProof { model: rules.model }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate::{ChainId, PublicKey, Settings, Validator, ValidatorSet};
+
+    use super::*;
+
+    fn context(shared: &str, own: &str) -> Context {
+        let one = |n: u8| Validator { name: format!("validator-{n}"), public_key: PublicKey::new([n; 32]) };
+        Context {
+            chain_id: ChainId::new([1; 32]),
+            validators: ValidatorSet::new(vec![one(1), one(2), one(3)]).unwrap(),
+            shared: Settings::from_text(shared),
+            settings: Settings::from_text(own),
+            seed: 0,
+        }
+    }
+
+    #[test]
+    fn the_example_is_what_it_says_the_defaults_are() {
+        let whole = Rules::read(&context(EXAMPLE, "")).unwrap();
+        let required = EXAMPLE.split("# What follows").next().unwrap();
+        assert_eq!(Rules::read(&context(required, "")).unwrap(), whole);
+        let report = PoaPlugin.check(&context(EXAMPLE, "")).unwrap();
+        assert!(report.warnings.is_empty(), "{report:?}");
+        assert!(report.tolerates.contains("1 may be stopped or dishonest"), "{report:?}");
+    }
+
+    #[test]
+    fn errors_of_both_tables_come_at_once() {
+        let context = context(&EXAMPLE.replace("delta_ms = 400", "delta = 400"), "delta_ms = 400");
+        let Err(error) = PoaPlugin.build(&context) else { panic!("built") };
+        let text = error.to_string();
+        for part in ["unknown key `delta`", "missing key `delta_ms`", "unknown key `delta_ms`"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
     }
 }

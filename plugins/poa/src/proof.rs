@@ -1,52 +1,81 @@
-//! Checks of finality and evidence, without an engine.
+//! The proof of finality: a commit certificate, checked by anybody who knows the validators.
 
+use borsh::BorshDeserialize;
 use quorate::{
-    ChainId, FinalityProof, Header, Height, ValidatorSet,
+    ChainId, FinalityProof, Hash, Header, Height, ValidatorSet,
     application::Misbehaviour,
-    consensus::{Certificate, ProofError},
+    consensus::{Certificate, PROOF_BYTES_MAX, ProofError},
+    validators::VALIDATORS_MAX,
 };
 
 use crate::{
-    certificate::{COMMIT, Qc},
+    certificate::{Judge, QuorumCertificate, VoteKind},
     evidence::Evidence,
-    settings::Parameters,
+    model::FaultModel,
+    verified::Verified,
 };
 
-pub(crate) struct Proofs(pub(crate) Parameters);
+// Kind, height, round, hash and count, then an index and a signature each.
+const _: () = assert!(1 + 8 + 4 + 32 + 4 + VALIDATORS_MAX * (2 + 64) <= PROOF_BYTES_MAX);
 
-fn read(proof: &[u8]) -> Result<Qc, ProofError> {
-    borsh::from_slice(proof).map_err(|error| ProofError::Malformed(error.to_string()))
+/// Checks commit certificates of one fault model; the bytes are the borsh encoding of a [`QuorumCertificate`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommitProof {
+    pub(crate) model: FaultModel,
 }
 
-fn read_evidence(bytes: &[u8]) -> Result<Evidence, ProofError> {
-    borsh::from_slice(bytes).map_err(|error| ProofError::Malformed(error.to_string()))
+fn decode(proof: &[u8]) -> Result<QuorumCertificate, ProofError> {
+    if proof.len() > PROOF_BYTES_MAX {
+        return Err(ProofError::Malformed(format!("{} bytes; the limit is {PROOF_BYTES_MAX}", proof.len())));
+    }
+    QuorumCertificate::try_from_slice(proof).map_err(|error| ProofError::Malformed(error.to_string()))
 }
 
-impl FinalityProof for Proofs {
-    fn verify(&self, chain_id: &ChainId, header: &Header, proof: &[u8], set: &ValidatorSet) -> Result<(), ProofError> {
-        let qc = read(proof)?;
-        if qc.kind != COMMIT || qc.height != header.height || qc.hash != header.hash() {
+fn subject(kind: VoteKind, height: Height, hash: &Hash) -> String {
+    let kind = if kind == VoteKind::Commit { "commit" } else { "prepare" };
+    format!("{kind} of block {height} {hash}")
+}
+
+impl FinalityProof for CommitProof {
+    fn verify(
+        &self,
+        chain_id: &ChainId,
+        header: &Header,
+        proof: &[u8],
+        validators: &ValidatorSet,
+    ) -> Result<(), ProofError> {
+        let qc = decode(proof)?;
+        let found = subject(qc.kind, qc.height, &qc.block_hash);
+        let expected = subject(VoteKind::Commit, header.height, &header.hash());
+        if found != expected {
+            return Err(ProofError::Mismatch { found, expected });
+        }
+        if header.created_round > qc.round {
+            let (created, decided) = (header.created_round, qc.round);
             return Err(ProofError::Mismatch {
-                found: format!("kind {} height {} block {}", qc.kind, qc.height, qc.hash),
-                expected: format!("kind {COMMIT} height {} block {}", header.height, header.hash()),
+                found: format!("round {decided}"),
+                expected: format!("round {created}, in which the block was created, or a later one"),
             });
         }
-        if header.validators_hash != set.hash() {
-            return Err(ProofError::Mismatch { found: "other validators".into(), expected: "the header's".into() });
-        }
-        qc.verify(chain_id, set, self.0.quorum(set.len()))
+        let quorum = self.model.quorum(validators.len());
+        Judge { chain_id, validators, quorum, verified: &mut Verified::default() }.quorum_certificate(&qc)
     }
 
     fn certificate(&self, proof: &[u8]) -> Result<Certificate, ProofError> {
-        let qc = read(proof)?;
+        let qc = decode(proof)?;
         Ok(Certificate { round: qc.round, signatures: qc.signatures })
     }
 
     fn evidence_height(&self, evidence: &[u8]) -> Result<Height, ProofError> {
-        read_evidence(evidence).map(|evidence| evidence.height())
+        Evidence::decode(evidence).map(|evidence| evidence.height())
     }
 
-    fn evidence(&self, chain_id: &ChainId, evidence: &[u8], set: &ValidatorSet) -> Result<Misbehaviour, ProofError> {
-        read_evidence(evidence)?.verify(chain_id, set)
+    fn evidence(
+        &self,
+        chain_id: &ChainId,
+        evidence: &[u8],
+        validators: &ValidatorSet,
+    ) -> Result<Misbehaviour, ProofError> {
+        Evidence::decode(evidence)?.verify(chain_id, validators)
     }
 }

@@ -1,160 +1,320 @@
-//! The settings in genesis: what all validators share.
+//! `[consensus]` of genesis: what all nodes of a network share.
 
 use std::time::Duration;
 
 use quorate::{
-    Settings, ValidatorSet,
-    consensus::BlockLimits,
+    Instant, Round, Settings,
+    block::{BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, HEADER_BYTES},
+    consensus::{BlockLimits, Context},
     diagnostics::Diagnostic,
-    plugin::{ConsensusReport, SetupError},
+    plugin::SetupError,
 };
 use serde::Deserialize;
 
-/// What is assumed of validators and the network (`SPEC.md`, table 1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum FaultModel {
-    /// Validators stop, they do not lie.
-    Crash,
-    /// They may lie; honest ones reach each other within delta.
-    ByzantineSync,
-    /// They may lie; nothing is assumed of time.
-    Byzantine,
+use crate::model::FaultModel;
+
+/// Bytes of a block at least: a header and some transactions.
+const BLOCK_BYTES_MIN: u64 = 1024;
+const _: () = assert!(BLOCK_BYTES_MIN as usize > HEADER_BYTES);
+
+/// A wait in a setting at most: an hour.
+const WAIT_MS_MAX: u64 = 3_600_000;
+
+/// The first round lasts this long at least, when nothing else is said.
+const TIMEOUT_MS: u64 = 1_000;
+/// A round lasts this long at most, when nothing else is said.
+const TIMEOUT_MS_MAX: u64 = 30_000;
+/// Everything is said again this often, when nothing else is said.
+const REBROADCAST_MS: u64 = 2_000;
+/// A header's time may be this far ahead of a judge's clock, when nothing else is said.
+const DRIFT_MS: u64 = 2_000;
+/// A timer this late means that the process was suspended: at least.
+const SUSPENSION_MS_MIN: u64 = 20;
+
+/// When blocks without transactions are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyBlocks {
+    /// At every interval.
+    Always,
+    /// Never.
+    Never,
+    /// When nothing was decided for so long.
+    Heartbeat(Duration),
 }
 
-/// What happens when there is nothing to put into a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum EmptyBlocks {
-    /// A block at every interval.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum EmptyBlocksName {
     Always,
-    /// None.
     Never,
-    /// One after `heartbeat_ms` of silence.
     Heartbeat,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
     fault_model: FaultModel,
     block_interval_ms: u64,
-    block_transactions_max: u32,
-    block_bytes_max: u32,
+    block_transactions_max: u64,
+    block_bytes_max: u64,
     delta_ms: u64,
-    empty_blocks: EmptyBlocks,
-    heartbeat_ms: u64,
-    round_timeout_max_ms: u64,
-    drift_ms: u64,
+    empty_blocks: EmptyBlocksName,
+    heartbeat_ms: Option<u64>,
+    timeout_ms: Option<u64>,
+    timeout_ms_max: Option<u64>,
+    drift_ms: Option<u64>,
+    rebroadcast_ms: Option<u64>,
+    suspension_ms: Option<u64>,
 }
 
-/// The settings, checked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Parameters {
-    pub(crate) model: FaultModel,
-    pub(crate) interval: Duration,
-    pub(crate) limits: BlockLimits,
-    pub(crate) delta: Duration,
-    pub(crate) empty_blocks: EmptyBlocks,
-    pub(crate) heartbeat: Duration,
-    pub(crate) timeout_max: Duration,
+/// A node has no settings of its own for this consensus.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeTable {}
+
+/// The settings of a network, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// What may go wrong.
+    pub model: FaultModel,
+    /// From one block to the next.
+    pub block_interval: Duration,
+    /// Bounds of a block.
+    pub limits: BlockLimits,
+    /// What messages between honest validators take at most, handling included; `byzantine-sync` relies on it.
+    pub delta: Duration,
+    /// When blocks without transactions are made.
+    pub empty_blocks: EmptyBlocks,
+    /// How long round 0 lasts.
+    pub timeout: Duration,
+    /// How long a round lasts at most.
+    pub timeout_max: Duration,
+    /// How often everything is said again.
+    pub rebroadcast: Duration,
+    /// A timer this late means that the process was suspended.
+    pub suspension: Duration,
 }
 
-impl Parameters {
-    pub(crate) fn read(settings: &Settings) -> Result<Self, SetupError> {
-        let table: Table = settings.parse()?;
-        let mut errors: Vec<Diagnostic> = Vec::new();
-        let mut range = |key: &str, value: u64, low: u64, high: u64| {
-            if !(low..=high).contains(&value) {
-                errors.push(settings.error(key, format!("{key} is {value}; it must be {low} to {high}")));
+impl Rules {
+    /// Reads both tables of `context`: that of genesis, and the node's, which has no keys.
+    ///
+    /// # Errors
+    ///
+    /// Every error in them.
+    pub fn read(context: &Context) -> Result<Self, SetupError> {
+        let shared = Self::parse(&context.shared);
+        let own = context.settings.parse::<NodeTable>();
+        match (shared, own) {
+            (Ok(rules), Ok(NodeTable {})) => Ok(rules),
+            (shared, own) => {
+                let mut errors = shared.err().unwrap_or_default();
+                errors.extend(own.err().unwrap_or_default());
+                Err(errors.into())
             }
-        };
-        range("block_interval_ms", table.block_interval_ms, 0, 3_600_000);
-        range("block_transactions_max", table.block_transactions_max.into(), 1, 65_536);
-        range("block_bytes_max", table.block_bytes_max.into(), 256 << 10, 8 << 20);
-        range("delta_ms", table.delta_ms, 10, 60_000);
-        range("heartbeat_ms", table.heartbeat_ms, 1000, 86_400_000);
-        range("round_timeout_max_ms", table.round_timeout_max_ms, 1000, 600_000);
-        range("drift_ms", table.drift_ms, 100, 60_000);
-        if table.round_timeout_max_ms < table.delta_ms * 20 && table.fault_model == FaultModel::ByzantineSync {
-            let message =
-                format!("round_timeout_max_ms is {}; it must be at least 20 delta_ms", table.round_timeout_max_ms);
-            errors.push(settings.error("round_timeout_max_ms", message));
         }
+    }
+
+    /// Reads the table of genesis.
+    ///
+    /// # Errors
+    ///
+    /// Every error in it.
+    pub fn parse(settings: &Settings) -> Result<Self, Vec<Diagnostic>> {
+        let table: Table = settings.parse()?;
+        let errors = table.errors(settings);
         if !errors.is_empty() {
-            return Err(errors.into());
+            return Err(errors);
         }
+        let ms = Duration::from_millis;
+        let delta = ms(table.delta_ms);
         Ok(Self {
             model: table.fault_model,
-            interval: Duration::from_millis(table.block_interval_ms),
+            block_interval: ms(table.block_interval_ms),
             limits: BlockLimits {
-                transactions_max: table.block_transactions_max,
-                bytes_max: table.block_bytes_max,
-                drift_ms: table.drift_ms,
+                transactions_max: u32::try_from(table.block_transactions_max).unwrap_or(u32::MAX),
+                bytes_max: u32::try_from(table.block_bytes_max).unwrap_or(u32::MAX),
+                drift_ms: table.drift_ms.unwrap_or(DRIFT_MS),
             },
-            delta: Duration::from_millis(table.delta_ms),
-            empty_blocks: table.empty_blocks,
-            heartbeat: Duration::from_millis(table.heartbeat_ms),
-            timeout_max: Duration::from_millis(table.round_timeout_max_ms),
+            delta,
+            empty_blocks: match table.empty_blocks {
+                EmptyBlocksName::Always => EmptyBlocks::Always,
+                EmptyBlocksName::Never => EmptyBlocks::Never,
+                EmptyBlocksName::Heartbeat => EmptyBlocks::Heartbeat(ms(table.heartbeat_ms.unwrap_or_default())),
+            },
+            timeout: ms(table.timeout_ms.unwrap_or(TIMEOUT_MS)),
+            timeout_max: ms(table.timeout_ms_max.unwrap_or(TIMEOUT_MS_MAX)),
+            rebroadcast: ms(table.rebroadcast_ms.unwrap_or(REBROADCAST_MS)),
+            suspension: ms(table.suspension_ms.unwrap_or(table.delta_ms / 4).max(SUSPENSION_MS_MIN)),
         })
     }
 
-    /// Votes that make a certificate.
-    pub(crate) fn quorum(&self, validators: usize) -> usize {
-        match self.model {
-            FaultModel::Crash | FaultModel::ByzantineSync => validators / 2 + 1,
-            FaultModel::Byzantine => 2 * validators / 3 + 1,
+    /// How long a round lasts before it is given up (SPEC.md rule 3).
+    pub(crate) fn round_timeout(&self, round: Round) -> Duration {
+        let deltas = if round == Round(0) { 6 } else { 10 };
+        let floor = if self.model.relies_on_time() { self.delta.saturating_mul(deltas) } else { Duration::ZERO };
+        // base * (1 + round / 2)
+        let grown = self.timeout.max(floor).saturating_mul(round.0.saturating_add(2)) / 2;
+        grown.min(self.timeout_max)
+    }
+
+    /// Just later than `deltas` times Delta after `from`, where the model relies on time; `from` itself elsewhere.
+    pub(crate) fn after_deltas(&self, from: Instant, deltas: u32) -> Instant {
+        if self.model.relies_on_time() {
+            from.after(self.delta.saturating_mul(deltas).saturating_add(Duration::from_micros(1)))
+        } else {
+            from
         }
     }
 
-    /// `factor` times delta in the synchronous model, else nothing.
-    pub(crate) fn wait(&self, factor: u32) -> Duration {
-        if self.model == FaultModel::ByzantineSync { self.delta * factor } else { Duration::ZERO }
+    /// Bytes of a block at most.
+    pub(crate) fn block_bytes_max(&self) -> usize {
+        self.limits.bytes_max as usize
     }
 
-    /// How long a round may take (`SPEC.md`, table 2).
-    pub(crate) fn timeout(&self, round: u32) -> Duration {
-        let second = Duration::from_secs(1);
-        let base = match (self.model, round) {
-            (FaultModel::ByzantineSync, 0) => (self.delta * 6).max(second),
-            (FaultModel::ByzantineSync, _) => (self.delta * 10).max(second),
-            _ => second,
-        };
-        // base (1 + round / 2), capped.
-        (base.saturating_mul(round.saturating_add(2)) / 2).min(self.timeout_max.max(base))
-    }
-
-    /// A timer may be this late before the process counts as suspended.
-    pub(crate) fn slack(&self) -> Duration {
-        (self.delta / 4).max(Duration::from_millis(20))
-    }
-
-    pub(crate) fn report(&self, validators: &ValidatorSet) -> ConsensusReport {
-        let n = validators.len();
-        let quorum = self.quorum(n);
-        let faulty = |f: usize| if f == 1 { "1 validator".to_owned() } else { format!("{f} validators") };
-        let tolerates = match self.model {
-            FaultModel::Crash => format!(
-                "of {n} validators {quorum} must agree: {} may stop and restart with their disks, and none may lie",
-                faulty(n - quorum)
-            ),
-            FaultModel::ByzantineSync => format!(
-                "of {n} validators {quorum} must agree: {} may do anything, as long as honest validators reach each other within {} ms",
-                faulty(n - quorum),
-                self.delta.as_millis()
-            ),
-            FaultModel::Byzantine => format!(
-                "of {n} validators {quorum} must agree: {} may do anything, whatever the network does; progress needs a timely network",
-                faulty((n - 1) / 3)
-            ),
-        };
+    /// What an operator should know before the network starts.
+    pub(crate) fn warnings(&self, validators: usize) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.model == FaultModel::Byzantine && n < 4 {
-            warnings.push(format!("fault_model \"byzantine\" with {n} validators tolerates no fault; 4 tolerate one"));
+        let (delta, interval) = (self.delta.as_millis(), self.block_interval.as_millis());
+        if self.model.tolerated(validators) == 0 {
+            let name = self.model.name();
+            let needed = if self.model == FaultModel::Byzantine { 4 } else { 3 };
+            warnings.push(format!(
+                "fault_model = \"{name}\" with {validators} validators tolerates no fault; it needs {needed} for one"
+            ));
         }
-        if n - quorum == 0 && n > 1 {
-            warnings.push(format!("with {n} validators and a quorum of {quorum} no validator may be missing"));
+        if self.model.relies_on_time() {
+            if delta < 50 {
+                warnings.push(format!(
+                    "delta_ms = {delta} must bound link, queue, disk and execution together; below 50 an ordinary fsync or \
+                     scheduling delay breaks the assumption on which safety against dishonest validators rests"
+                ));
+            }
+            if interval < delta {
+                warnings.push(format!(
+                    "block_interval_ms = {interval} is below delta_ms = {delta}: every vote waits {delta} ms, so blocks come no \
+                     faster than that"
+                ));
+            }
         }
-        ConsensusReport { tolerates, warnings }
+        if self.block_interval.is_zero() && self.empty_blocks == EmptyBlocks::Always {
+            warnings
+                .push("block_interval_ms = 0 with empty_blocks = \"always\" fills the disk with empty blocks".into());
+        }
+        if self.suspension > self.delta && self.model.relies_on_time() {
+            warnings.push(format!(
+                "suspension_ms = {} is above delta_ms = {delta}: a suspended validator may vote before it hears what it missed",
+                self.suspension.as_millis()
+            ));
+        }
+        warnings
+    }
+}
+
+impl Table {
+    fn errors(&self, settings: &Settings) -> Vec<Diagnostic> {
+        let mut errors = Vec::new();
+        let mut within = |key: &str, value: Option<u64>, least: u64, most: u64| {
+            if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+                errors.push(settings.error(key, format!("{key} is {value}; it must be {least} to {most}")));
+            }
+        };
+        within("block_interval_ms", Some(self.block_interval_ms), 0, WAIT_MS_MAX);
+        within("block_transactions_max", Some(self.block_transactions_max), 1, BLOCK_TRANSACTIONS_MAX as u64);
+        within("block_bytes_max", Some(self.block_bytes_max), BLOCK_BYTES_MIN, BLOCK_BYTES_MAX as u64);
+        within("delta_ms", Some(self.delta_ms), 1, 60_000);
+        within("heartbeat_ms", self.heartbeat_ms, 1, WAIT_MS_MAX * 24);
+        within("timeout_ms", self.timeout_ms, 1, WAIT_MS_MAX);
+        within("timeout_ms_max", self.timeout_ms_max, 1, WAIT_MS_MAX);
+        within("drift_ms", self.drift_ms, 0, WAIT_MS_MAX);
+        within("rebroadcast_ms", self.rebroadcast_ms, 10, WAIT_MS_MAX);
+        within("suspension_ms", self.suspension_ms, SUSPENSION_MS_MIN, WAIT_MS_MAX);
+        match (self.empty_blocks, self.heartbeat_ms) {
+            (EmptyBlocksName::Heartbeat, None) => errors.push(
+                settings
+                    .error("empty_blocks", "empty_blocks = \"heartbeat\" needs heartbeat_ms")
+                    .with_help("add heartbeat_ms = 60000"),
+            ),
+            (EmptyBlocksName::Always | EmptyBlocksName::Never, Some(_)) => errors.push(
+                settings.error("heartbeat_ms", "heartbeat_ms means something only with empty_blocks = \"heartbeat\""),
+            ),
+            _ => {}
+        }
+        let least = if self.fault_model.relies_on_time() { self.delta_ms.saturating_mul(15) } else { 0 }
+            .max(self.timeout_ms.unwrap_or(TIMEOUT_MS));
+        let most = self.timeout_ms_max.unwrap_or(TIMEOUT_MS_MAX);
+        if most < least {
+            let message = format!(
+                "timeout_ms_max is {most}; it must be at least {least}: timeout_ms, and with \"byzantine-sync\" 15 times delta_ms"
+            );
+            errors.push(settings.error("timeout_ms_max", message));
+        }
+        errors
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) const GOOD: &str = "fault_model = \"byzantine-sync\"\nblock_interval_ms = 5000\nblock_transactions_max = 32\n\
+        block_bytes_max = 1048576\ndelta_ms = 400\nempty_blocks = \"heartbeat\"\nheartbeat_ms = 60000\n";
+
+    fn parse(text: &str) -> Result<Rules, Vec<String>> {
+        Rules::parse(&Settings::from_text(text)).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_nodes_must_agree_on_has_no_default() {
+        assert!(parse(GOOD).is_ok());
+        for line in GOOD.lines() {
+            let key = line.split(' ').next().unwrap();
+            let errors = parse(&GOOD.replace(&format!("{line}\n"), "")).expect_err(line);
+            assert!(errors.iter().any(|error| error.contains(key)), "{key}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_named_with_the_range_and_their_place() {
+        let text = GOOD.replace("delta_ms = 400", "delta_ms = 0").replace("max = 32", "max = 100000");
+        let errors = parse(&text).unwrap_err();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(
+            errors[0].contains("settings:3:26: block_transactions_max is 100000; it must be 1 to 65536"),
+            "{errors:?}"
+        );
+        assert!(errors[1].contains("settings:5:12: delta_ms is 0; it must be 1 to 60000"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_cap_below_what_a_round_needs_is_refused() {
+        let errors = parse(&format!("{GOOD}timeout_ms_max = 3000\n")).unwrap_err();
+        assert!(errors[0].contains("at least 6000"), "{errors:?}");
+        assert!(parse(&format!("{}timeout_ms_max = 3000\n", GOOD.replace("byzantine-sync", "crash"))).is_ok());
+    }
+
+    #[test]
+    fn a_heartbeat_needs_its_time_and_nothing_else_does() {
+        let errors = parse(&GOOD.replace("\"heartbeat\"", "\"never\"")).unwrap_err();
+        assert!(errors[0].contains("only with empty_blocks"), "{errors:?}");
+    }
+
+    #[test]
+    fn rounds_last_longer_and_longer_up_to_the_cap() {
+        let rules = parse(GOOD).unwrap();
+        let ms = |round| rules.round_timeout(Round(round)).as_millis();
+        assert_eq!([0, 1, 2, 3, 100, u32::MAX].map(ms), [2400, 6000, 8000, 10_000, 30_000, 30_000]);
+        let crash = parse(&GOOD.replace("byzantine-sync", "crash")).unwrap();
+        let ms = |round| crash.round_timeout(Round(round)).as_millis();
+        assert_eq!([0, 1, 2, 3].map(ms), [1000, 1500, 2000, 2500]);
+    }
+
+    #[test]
+    fn doubtful_settings_are_warned_of() {
+        let warnings = |text: &str, n| parse(text).unwrap().warnings(n).join("\n");
+        assert_eq!(warnings(GOOD, 3), "");
+        assert!(warnings(&GOOD.replace("byzantine-sync", "byzantine"), 3).contains("tolerates no fault; it needs 4"));
+        assert!(warnings(&GOOD.replace("delta_ms = 400", "delta_ms = 10"), 3).contains("below 50"));
+        assert!(warnings(&GOOD.replace("= 5000", "= 0"), 3).contains("is below delta_ms"));
+        assert!(warnings(GOOD, 2).contains("it needs 3"));
     }
 }

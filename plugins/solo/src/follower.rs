@@ -1,33 +1,25 @@
-//! The follower: an engine that wants nothing.
+//! The follower: verifies what another consensus decides, and never signs.
 
 use std::sync::Arc;
 
 use quorate::{
-    Consensus, FinalityProof, Instant,
+    Consensus, FinalityProof, Height, Instant,
     consensus::{Action, Context, EngineStatus, Event},
     plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
 };
-use serde::Deserialize;
 
-/// The plugin `follower`.
+use crate::settings::NodeTable;
+
+/// Follows a network of any consensus: the node's catch-up fetches and verifies each block.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FollowerPlugin;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Own {}
-
-#[derive(Default)]
-struct Follower {
-    status: EngineStatus,
-}
 
 impl ConsensusPlugin for FollowerPlugin {
     fn descriptor(&self) -> Descriptor {
         Descriptor {
             name: "follower",
             version: env!("CARGO_PKG_VERSION"),
-            summary: "verifies and stores what the validators decide; never signs",
+            summary: "verifies every block of the network, and never signs",
             example: "",
         }
     }
@@ -37,30 +29,37 @@ impl ConsensusPlugin for FollowerPlugin {
     }
 
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError> {
-        context.settings.parse::<Own>()?;
-        Ok(ConsensusReport::default())
+        let NodeTable {} = context.settings.parse()?;
+        let tolerates = "this node decides nothing: it verifies every block, whoever sends it".into();
+        Ok(ConsensusReport { tolerates, warnings: Vec::new() })
     }
 
-    fn build(&self, _: &Context) -> Result<Box<dyn Consensus>, SetupError> {
-        Ok(Box::new(Follower::default()))
+    fn build(&self, context: &Context) -> Result<Box<dyn Consensus>, SetupError> {
+        self.check(context)?;
+        Ok(Box::new(Follower { height: Height::GENESIS.next() }))
     }
 
-    fn proof(&self, _: &Context) -> Result<Arc<dyn FinalityProof>, SetupError> {
-        Err(SetupError::Other("a follower decides nothing; genesis names the consensus that does".into()))
+    fn proof(&self, _context: &Context) -> Result<Arc<dyn FinalityProof>, SetupError> {
+        Err(SetupError::Other(
+            "a follower has no proofs of its own: genesis must name the consensus that decides".into(),
+        ))
     }
 }
 
+struct Follower {
+    height: Height,
+}
+
 impl Consensus for Follower {
-    fn step(&mut self, _: Instant, event: Event, _: &mut Vec<Action>) {
-        let tip = match event {
-            Event::Start(start) => start.tip,
-            Event::Committed { tip, .. } => tip,
-            _ => return,
-        };
-        self.status = EngineStatus { height: tip.height.next(), phase: "follow".into(), ..EngineStatus::default() };
+    fn step(&mut self, _now: Instant, event: Event, _out: &mut Vec<Action>) {
+        match event {
+            Event::Start(start) => self.height = start.tip.height.next(),
+            Event::Committed { tip, .. } => self.height = tip.height.next(),
+            _ => {}
+        }
     }
 
-    fn status(&self, _: Instant) -> EngineStatus {
-        self.status.clone()
+    fn status(&self, _now: Instant) -> EngineStatus {
+        EngineStatus { height: self.height, phase: "follow".into(), ..EngineStatus::default() }
     }
 }

@@ -1,10 +1,23 @@
 //! Consensus: one node seals; and the follower, which only verifies.
 //!
-//! [`SoloPlugin`] is for local ledgers and development: one validator, whose single signature makes a block final.
-//! [`FollowerPlugin`] watches a network that another plugin decides: the kernel's catch-up verifies and takes each block.
+//! ```text
+//!   work or time --> build --> persist the block --> sign it --> commit: final
+//! ```
+//!
+//! [`SoloPlugin`] is for development and for a ledger that one party keeps: nobody else has to agree, so nothing is tolerated. Its
+//! chain is checked like any other: each block has a proof, a signature by the first validator of its height.
+//! [`FollowerPlugin`] takes part in no decision: it runs beside a network of any other consensus, and the node's catch-up verifies
+//! every block by that one's proofs.
+//!
+//! Reading order: `settings`, `engine`, `proof`, `follower`, `plugin`.
 
+mod engine;
 mod follower;
-mod solo;
+mod plugin;
+mod proof;
+mod settings;
 
 pub use follower::FollowerPlugin;
-pub use solo::SoloPlugin;
+pub use plugin::SoloPlugin;
+pub use proof::{KIND_SEAL, Seal};
+pub use settings::{EmptyBlocks, Rules};

@@ -1,0 +1,78 @@
+//! Blocks of the height being decided, and what is known of them.
+
+use quorate::{Block, Hash, Instant};
+
+/// Blocks kept at most: two of each of the last rounds, and the one that is locked.
+pub(crate) const BLOCKS_MAX: usize = 8;
+
+/// What this node knows of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// Nobody asked yet.
+    Unasked,
+    /// The kernel was asked.
+    Asked,
+    /// It was built or found valid here.
+    Valid,
+    /// It breaks a rule.
+    Invalid(String),
+}
+
+#[derive(Debug)]
+struct Entry {
+    block: Block,
+    seen_at: Instant,
+    judgement: Judgement,
+}
+
+/// The blocks, the one used last at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks(Vec<Entry>);
+
+impl Blocks {
+    fn entry(&self, hash: &Hash) -> Option<&Entry> {
+        self.0.iter().find(|entry| entry.block.hash() == *hash)
+    }
+
+    /// Adds a block, or marks it as used; the oldest which `keep` does not name gives way.
+    pub(crate) fn insert(&mut self, block: Block, now: Instant, keep: &[Hash]) {
+        let hash = block.hash();
+        if let Some(at) = self.0.iter().position(|entry| entry.block.hash() == hash) {
+            let entry = self.0.remove(at);
+            self.0.push(entry);
+            return;
+        }
+        if self.0.len() >= BLOCKS_MAX {
+            let oldest = self.0.iter().position(|entry| !keep.contains(&entry.block.hash())).unwrap_or(0);
+            self.0.remove(oldest);
+        }
+        self.0.push(Entry { block, seen_at: now, judgement: Judgement::Unasked });
+    }
+
+    pub(crate) fn get(&self, hash: &Hash) -> Option<&Block> {
+        self.entry(hash).map(|entry| &entry.block)
+    }
+
+    /// When the block was first seen here.
+    pub(crate) fn seen_at(&self, hash: &Hash) -> Option<Instant> {
+        self.entry(hash).map(|entry| entry.seen_at)
+    }
+
+    /// What is known of the block; `None` when it is not here.
+    pub(crate) fn judgement(&self, hash: &Hash) -> Option<&Judgement> {
+        self.entry(hash).map(|entry| &entry.judgement)
+    }
+
+    pub(crate) fn is_valid(&self, hash: &Hash) -> bool {
+        self.judgement(hash) == Some(&Judgement::Valid)
+    }
+
+    /// Notes a judgement; the first definite one stays.
+    pub(crate) fn judge(&mut self, hash: &Hash, judgement: Judgement) {
+        if let Some(entry) = self.0.iter_mut().find(|entry| entry.block.hash() == *hash)
+            && matches!(entry.judgement, Judgement::Unasked | Judgement::Asked)
+        {
+            entry.judgement = judgement;
+        }
+    }
+}

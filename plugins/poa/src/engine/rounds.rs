@@ -1,0 +1,197 @@
+//! Rounds: how they begin, what is learned on the way, and what is made durable of it.
+
+use quorate::{Instant, Round, ValidatorIndex, consensus::Action};
+
+use super::{
+    Engine, Fault, fault,
+    state::{AtRound, Proposing, Saved, came},
+};
+use crate::{
+    certificate::{QuorumCertificate, TimeoutCertificate, VoteKind},
+    message::{Message, NewRound},
+    planted::PlantedBug,
+};
+
+impl Engine {
+    /// Whose turn a round of this height is.
+    pub(super) fn proposer(&self, round: Round) -> ValidatorIndex {
+        self.validators.at_turn(self.height().0.saturating_add(u64::from(round.0)))
+    }
+
+    /// There is something to decide: round 0 begins, if it had not.
+    pub(super) fn wake(&mut self) {
+        if self.at.awake || self.at.over || self.me.is_none() {
+            return;
+        }
+        self.at.awake = true;
+        self.deadlines.heartbeat = None;
+        if self.at.round == Round(0) {
+            self.begin_round();
+        }
+    }
+
+    /// Sets the waits of the current round.
+    pub(super) fn begin_round(&mut self) {
+        let round = self.at.round;
+        let first = round == Round(0);
+        let begins = if first { self.at.due.max(self.now) } else { self.now };
+        self.deadlines.round = Some(begins.after(self.rules.round_timeout(round)));
+        self.deadlines.vote = None;
+        self.deadlines.commit = None;
+        self.deadlines.lead = None;
+        self.note_lock_later();
+        let allowed = first || self.at.entry.as_ref().is_some_and(|tc| tc.round.next() == round);
+        if self.me == Some(self.proposer(round)) && allowed {
+            let waits = !first && !self.has(PlantedBug::LeaderDoesNotWait);
+            self.deadlines.lead = Some(if waits { self.rules.after_deltas(begins, 4) } else { begins });
+        }
+    }
+
+    /// In a later round the lock is noted when all that honest validators knew when it began must have come.
+    pub(super) fn note_lock_later(&mut self) {
+        let noted = self.at.round > Round(0) && self.rules.model.relies_on_time();
+        self.at.current.snapshot = None;
+        self.deadlines.snapshot = noted.then(|| self.rules.after_deltas(self.now, 2));
+    }
+
+    /// Learns prepare certificates and why a round began, all of them checked: the lock rises, a later round is entered, the
+    /// record is made durable, and both are told to all.
+    pub(super) fn learn(&mut self, certificates: &[&QuorumCertificate], entry: Option<TimeoutCertificate>) {
+        let mut raised = false;
+        for qc in certificates {
+            if Some(qc.round) > self.at.high_round() {
+                self.at.high_qc = Some((*qc).clone());
+                raised = true;
+            }
+        }
+        let by_qc = self.at.high_round().filter(|round| *round > self.at.round);
+        let by_tc = entry.filter(|tc| tc.round.next() > self.at.round && Some(tc.round.next()) >= by_qc);
+        let moved = match (by_tc, by_qc) {
+            (Some(tc), _) => {
+                self.enter(tc.round.next(), Some(tc));
+                true
+            }
+            (None, Some(round)) => {
+                self.enter(round, None);
+                true
+            }
+            (None, None) => false,
+        };
+        if !raised && !moved {
+            return;
+        }
+        self.persist();
+        if raised {
+            self.lock_rose();
+        }
+        if moved {
+            self.tell_round();
+        }
+    }
+
+    fn lock_rose(&mut self) {
+        let Some(qc) = self.at.high_qc.clone() else { return };
+        self.lock_is_new = true;
+        self.ensure_checked(&qc.block_hash);
+        if self.at.blocks.get(&qc.block_hash).is_none() && self.deadlines.fetch.is_none() {
+            // The proposal may be on its way.
+            self.deadlines.fetch = Some(self.now.after(self.rules.rebroadcast / 4));
+        }
+        if !self.has(PlantedBug::NoCertificateRelay) {
+            self.broadcast(&Message::Certificate(qc));
+        }
+    }
+
+    fn enter(&mut self, round: Round, entry: Option<TimeoutCertificate>) {
+        let left = std::mem::take(&mut self.at.current);
+        if let Some(seen) = left.first {
+            self.at.left.insert(self.at.round, seen.signed());
+        }
+        if self.has(PlantedBug::LockForgotten) {
+            self.at.high_qc = entry.as_ref().and_then(|tc| tc.high_qc.clone());
+        }
+        self.at.round = round;
+        self.at.entry = entry;
+        self.at.entered = self.now;
+        self.at.awake = true;
+        self.deadlines.heartbeat = None;
+        self.at.current = AtRound::default();
+        self.at.prune();
+        self.begin_round();
+    }
+
+    /// Makes round and lock durable, before anything that depends on them is signed or sent.
+    pub(super) fn persist(&mut self) {
+        let mut saved = Saved::of(self.height(), &self.at);
+        if self.has(PlantedBug::LockForgotten) {
+            saved.high_qc = None;
+        }
+        let action = Action::Persist(saved.encode());
+        if self.has(PlantedBug::SendBeforePersist) {
+            self.held_back.push(action);
+        } else {
+            self.out.push(action);
+        }
+    }
+
+    pub(super) fn status_message(&self) -> Message {
+        Message::NewRound(NewRound {
+            height: self.height(),
+            timeout: self.at.entry.clone(),
+            high_qc: self.at.high_qc.clone(),
+        })
+    }
+
+    pub(super) fn tell_round(&mut self) {
+        let message = self.status_message();
+        self.broadcast(&message);
+    }
+
+    /// Checks a prepare certificate of this height; one that is not above the lock teaches nothing and is not checked.
+    pub(super) fn check_prepare(&mut self, qc: &QuorumCertificate) -> Result<bool, Fault> {
+        if qc.kind != VoteKind::Prepare || qc.height != self.height() {
+            return Err("a prepare certificate of this height is expected, another one came".into());
+        }
+        if Some(qc.round) <= self.at.high_round() {
+            return Ok(false);
+        }
+        self.judge().quorum_certificate(qc).map_err(|error| fault("prepare certificate", &error))?;
+        Ok(true)
+    }
+
+    pub(super) fn on_certificate(&mut self, qc: &QuorumCertificate) -> Result<(), Fault> {
+        if self.check_prepare(qc)? {
+            self.learn(&[qc], None);
+        }
+        Ok(())
+    }
+
+    pub(super) fn look_at_deadlines(&mut self) {
+        let now = self.now;
+        came(&mut self.deadlines.hold, now);
+        if came(&mut self.deadlines.heartbeat, now) {
+            self.wake();
+        }
+        came(&mut self.deadlines.commit, now);
+        if came(&mut self.deadlines.vote, now) {
+            self.at.current.waited = true;
+        }
+        if came(&mut self.deadlines.lead, now) && matches!(self.at.current.proposing, Proposing::Not) {
+            self.at.current.proposing = Proposing::Due;
+        }
+        if came(&mut self.deadlines.hello, now) {
+            self.say_hello();
+        }
+        if came(&mut self.deadlines.fetch, now) {
+            self.fetch_again();
+        }
+        if came(&mut self.deadlines.rebroadcast, now) {
+            self.say_everything_again();
+        }
+    }
+
+    /// Whether votes are held back until what was missed has come.
+    pub(super) fn holds(&self) -> bool {
+        self.deadlines.hold.is_some_and(|until: Instant| until > self.now)
+    }
+}

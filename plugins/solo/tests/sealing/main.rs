@@ -1,0 +1,4 @@
+//! The plugins of this crate, tested from outside.
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! The deterministic simulator: any consensus, in any network that a seed can draw, with invariants checked after every step.
+//!
+//! ```text
+//!  Scenario + seed --> World: a virtual clock and one queue of what will happen
+//!                        |  links (delay, loss, order), faults (crash between actions, suspension, partition, ..)
+//!                        |  Actor = engine + memory + what is durable (record, guard, chain)
+//!                        |  dishonest nodes: puppets of the engine, twins, or one Adversary
+//!                        v
+//!                      Checks (any consensus) and Inspector (one's own)  --> Violation: seed, timeline, fewest faults
+//! ```
+//!
+//! Reading order: [`scenario`], [`plan`], [`checks`], then `world` (the loop), `kernel` and `finality` (actions), `network`, `happen` (faults),
+//! [`adversary`], [`campaign`].
+
+pub mod adversary;
+pub mod campaign;
+pub mod checks;
+pub mod engines;
+pub mod plan;
+pub mod record;
+pub mod rng;
+pub mod scenario;
+
+mod actor;
+mod finality;
+mod happen;
+mod kernel;
+mod ledger;
+mod network;
+mod setup;
+mod signer;
+mod world;
+
+pub use adversary::{Adversary, Grip};
+pub use campaign::{Campaign, Failure, Options, Report, campaign};
+pub use checks::{Breach, Inspector, Kinds};
+pub use engines::{Engines, Made};
+pub use record::{Coverage, Run, Violation};
+pub use rng::Rng;
+pub use scenario::{FaultModel, Faults, Kernel, Network, Scenario, SignerModel, Strategy};
+pub use setup::context;
+pub use world::{HAPPENINGS_MAX, STEP_ACTIONS_MAX, Setup, run};

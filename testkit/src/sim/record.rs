@@ -1,0 +1,135 @@
+//! What a run leaves behind: its trace, its counters, and the first violation.
+
+use std::{collections::BTreeMap, fmt};
+
+/// Lines of a timeline at most; of a longer one the beginning is left out.
+pub const TIMELINE_LINES_MAX: usize = 5000;
+
+/// The hash over everything that happened, and the story when it is wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Trace {
+    hash: u64,
+    lines: Option<std::collections::VecDeque<String>>,
+}
+
+impl Trace {
+    pub(crate) fn new(told: bool) -> Self {
+        Self { hash: 0xcbf2_9ce4_8422_2325, lines: told.then(Default::default) }
+    }
+
+    /// Mixes numbers into the hash (FNV-1a over 64-bit words).
+    pub(crate) fn mix(&mut self, words: &[u64]) {
+        for word in words {
+            self.hash = (self.hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+        }
+    }
+
+    pub(crate) fn mix_bytes(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0u8; 8];
+            for (to, from) in word.iter_mut().zip(chunk) {
+                *to = *from;
+            }
+            self.mix(&[u64::from_le_bytes(word)]);
+        }
+        self.mix(&[bytes.len() as u64]);
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// Adds a line, made only when somebody wants it.
+    pub(crate) fn tell(&mut self, now_us: u64, line: impl FnOnce() -> String) {
+        if let Some(lines) = &mut self.lines {
+            if lines.len() >= TIMELINE_LINES_MAX {
+                lines.pop_front();
+            }
+            lines.push_back(format!("{:>7}.{:03} {}", now_us / 1000, now_us % 1000, line()));
+        }
+    }
+
+    pub(crate) fn finish(self) -> (u64, Vec<String>) {
+        (self.hash, self.lines.unwrap_or_default().into())
+    }
+}
+
+/// How often each interesting thing was met.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Coverage(BTreeMap<&'static str, u64>);
+
+impl Coverage {
+    /// One more of `what`.
+    pub fn met(&mut self, what: &'static str) {
+        self.add(what, 1);
+    }
+
+    /// So many more of `what`.
+    pub fn add(&mut self, what: &'static str, count: u64) {
+        *self.0.entry(what).or_default() += count;
+    }
+
+    /// Adds all of another.
+    pub fn merge(&mut self, other: &Coverage) {
+        for (what, count) in &other.0 {
+            self.add(what, *count);
+        }
+    }
+
+    /// How often `what` was met.
+    pub fn count(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or(0)
+    }
+
+    /// Which of `wanted` were not met.
+    pub fn missing<'a>(&self, wanted: &[&'a str]) -> Vec<&'a str> {
+        wanted.iter().copied().filter(|what| self.count(what) == 0).collect()
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, count) in &self.0 {
+            writeln!(f, "{count:>12}  {what}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What should never happen and did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which invariant, by its name: `S1 agreement`.
+    pub invariant: &'static str,
+    /// What happened.
+    pub detail: String,
+    /// When, in microseconds of the run.
+    pub at_us: u64,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} violated at {} ms: {}", self.invariant, self.at_us / 1000, self.detail)
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The seed.
+    pub seed: u64,
+    /// The first violation.
+    pub violation: Option<Violation>,
+    /// Over everything that happened: the same for the same seed (F1).
+    pub trace_hash: u64,
+    /// What was met.
+    pub coverage: Coverage,
+    /// The highest final block.
+    pub height: u64,
+    /// How long it took on the virtual clock, in milliseconds.
+    pub virtual_ms: u64,
+    /// Steps of engines.
+    pub steps: u64,
+    /// The story, when it was asked for.
+    pub timeline: Vec<String>,
+}
