@@ -8,13 +8,15 @@ use std::path::Path;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("framework/api", &[]),
     ("framework/kernel", &["quorate"]),
-    ("plugins/poa", &["quorate", "quorate-testkit"]),
+    // Itself: its tests have the planted bugs, a node never does.
+    ("plugins/poa", &["quorate", "quorate-testkit", "quorate-poa"]),
     ("plugins/solo", &["quorate", "quorate-testkit"]),
     ("plugins/storage-redb", &["quorate", "quorate-testkit"]),
     ("plugins/transport-http", &["quorate", "quorate-testkit"]),
     ("plugins/discovery-bootnode", &["quorate", "quorate-testkit"]),
     ("plugins/kv", &["quorate", "quorate-testkit"]),
     ("testkit", &["quorate"]),
+    ("fuzz", &["quorate", "quorate-kv"]),
     (
         "node",
         &[

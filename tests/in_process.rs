@@ -22,7 +22,7 @@ fn genesis(fault_model: &str) -> String {
     let mut text = format!(
         "chain_name = \"test\"\ngenesis_time = 2026-01-01T00:00:00Z\n[consensus]\nplugin = \"poa\"\nfault_model = \"{fault_model}\"\n\
          block_interval_ms = 0\nblock_transactions_max = 100\nblock_bytes_max = 1048576\ndelta_ms = 50\n\
-         empty_blocks = \"never\"\nheartbeat_ms = 60000\nround_timeout_max_ms = 30000\ndrift_ms = 2000\n\
+         empty_blocks = \"never\"\ntimeout_ms_max = 30000\ndrift_ms = 2000\n\
          [application]\nplugin = \"kv\"\nvalue_bytes_max = 1024\n"
     );
     for name in NAMES {

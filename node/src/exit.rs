@@ -137,13 +137,17 @@ impl From<Vec<diagnostics::Diagnostic>> for Failure {
 
 impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
-        let exit = match &error {
-            StorageError::Io { .. } | StorageError::Full(_) | StorageError::Poisoned(_) => Exit::Disk,
-            StorageError::Damaged(_) | StorageError::Newer { .. } => Exit::Damaged,
-            StorageError::Locked(_) => Exit::Locked,
-            _ => Exit::Failed,
-        };
-        Self::new(exit, with_causes(&error))
+        Self::new(storage_exit(&error), with_causes(&error))
+    }
+}
+
+/// The exit code for a store that can't be used.
+pub fn storage_exit(error: &StorageError) -> Exit {
+    match error {
+        StorageError::Io { .. } | StorageError::Full(_) | StorageError::Poisoned(_) => Exit::Disk,
+        StorageError::Damaged(_) | StorageError::Newer { .. } => Exit::Damaged,
+        StorageError::Locked(_) => Exit::Locked,
+        _ => Exit::Failed,
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     backup::Backup,
     config::{Assembly, Role},
-    core::{self, CONTROLS_MAX, Control, CoreError, MESSAGES_MAX, Parts},
+    core::{self, CONTROLS_MAX, Control, MESSAGES_MAX, Parts},
     intake::{self, INTAKE_MAX},
     key::{KeyError, NodeKey},
     ledger::{Ledger, LedgerError},
@@ -31,6 +31,8 @@ use crate::{
     shared::{Clock, Identification, Shared},
     signer::{self, GuardError, Signer},
 };
+
+pub use crate::core::CoreError;
 
 /// How long everything may take to stop.
 pub const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -397,13 +399,16 @@ impl Starting {
             .name("quorate-core".into())
             .spawn(move || drop(done.send(runtime.block_on(core::run(parts)))))
             .map_err(io("the loop's thread could not be made"))?;
-        self.spawn("the loop", async move {
-            match done_rx.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("it panicked".into()),
-            }
-        });
+        let ended = self.ended.clone();
+        self.running.tasks.push(tokio::spawn(async move {
+            let error = match done_rx.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => NodeError::Core(error),
+                Err(_) => NodeError::Part("the loop", "it panicked".into()),
+            };
+            tracing::error!(error = &error as &dyn std::error::Error, "the node can't go on");
+            drop(ended.send(Err(error)).await);
+        }));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use quorate::{Bytes, ChainId, Hash, PublicKey, TransactionId};
 use quorate_kernel::key::NodeKey;
-use quorate_kv::{KEY_BYTES_MAX, Put, VALUE_BYTES_MAX};
+use quorate_kv::{KEY_BYTES_MAX, Put, VALUE_BYTES_CAP};
 use serde_json::{Value, json};
 
 use crate::{
@@ -200,13 +200,6 @@ fn seed_of(text: Option<&str>, file: Option<&std::path::Path>) -> Result<[u8; 32
     }
 }
 
-/// The public key that signs with `seed`.
-fn public_key(seed: &[u8; 32]) -> Result<PublicKey, Failure> {
-    let signed = Put::sign(seed, &ChainId::new([0; 32]), 0, b"-", b"");
-    let put = Put::decode(&signed, VALUE_BYTES_MAX).map_err(|error| Failure::failed(error.to_string()))?;
-    Ok(put.signer)
-}
-
 impl ChainArgs {
     fn chain_id(&self) -> Result<Option<ChainId>, Failure> {
         match &self.genesis {
@@ -218,7 +211,7 @@ impl ChainArgs {
 
 impl WriteArgs {
     fn sign(&self, signer: &SignerArgs, chain_id: &ChainId, nonce: u64) -> Result<Bytes, Failure> {
-        let lengths = [("KEY", self.key.len(), 1, KEY_BYTES_MAX), ("VALUE", self.value.len(), 0, VALUE_BYTES_MAX)];
+        let lengths = [("KEY", self.key.len(), 1, KEY_BYTES_MAX), ("VALUE", self.value.len(), 0, VALUE_BYTES_CAP)];
         for (what, len, least, most) in lengths {
             if !(least..=most).contains(&len) {
                 return Err(Failure::usage(format!("{what} has {len} bytes; it must have {least} to {most}")));
@@ -246,7 +239,7 @@ async fn put(args: &PutArgs) -> Result<(), Failure> {
     let nonce = match args.nonce {
         Some(nonce) => nonce,
         None => {
-            let signer = public_key(&args.signer.seed()?)?;
+            let signer = Put::signer(&args.signer.seed()?);
             let answer = rpc.call("quorate_query", json!(["nonce", {"signer": signer}])).await?;
             let next = answer.get("next").and_then(Value::as_u64);
             next.ok_or_else(|| unlike("no nonce; is this a network of the application kv?"))?
@@ -290,7 +283,7 @@ async fn get(args: &GetArgs) -> Result<(), Failure> {
     let rpc = Rpc::new(&args.rpc)?;
     let signer = match args.signer.signer {
         Some(signer) => signer,
-        None => public_key(&seed_of(args.signer.key_seed.as_deref(), args.signer.key_file.as_deref())?)?,
+        None => Put::signer(&seed_of(args.signer.key_seed.as_deref(), args.signer.key_file.as_deref())?),
     };
     let answer = rpc.call("quorate_query", json!(["get", {"signer": signer, "key": args.key}])).await?;
     let value = answer.get("value").and_then(crate::rpc::bytes_of);
@@ -311,7 +304,7 @@ mod tests {
     fn a_seeds_public_key_is_the_one_that_signs() {
         let seed = seed_of(Some("alice"), None).unwrap();
         let key = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
-        assert_eq!(public_key(&seed).unwrap(), PublicKey::new(key));
+        assert_eq!(Put::signer(&seed), PublicKey::new(key));
         assert_ne!(seed, seed_of(Some("bob"), None).unwrap());
     }
 }

@@ -8,10 +8,10 @@ use std::{
 
 use clap::Args;
 use quorate_kernel::{
-    config::{Assembly, Config, ENVIRONMENT_PREFIX},
+    config::{Assembly, ENVIRONMENT_PREFIX},
     key::NodeKey,
     ledger::LedgerError,
-    node::{Node, NodeOptions, Running, StartError},
+    node::{CoreError, Node, NodeError, NodeOptions, Running, StartError},
     signer::guard_path,
 };
 use tokio::{
@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     bundled,
     commands::init::{guard_failure, key_failure},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, storage_exit},
 };
 
 /// Examples for `--help`.
@@ -68,7 +68,7 @@ pub fn overrides() -> Vec<(String, String)> {
 ///
 /// [`Exit::Config`] with every error in it.
 pub fn assemble(config: &Path) -> Result<Assembly, Failure> {
-    Ok(Config::load(config, &overrides())?.assemble(&bundled::registry())?)
+    Ok(Assembly::load(config, &overrides(), &bundled::registry())?)
 }
 
 /// Runs the node until it is told to stop or fails.
@@ -128,7 +128,7 @@ async fn serve(
         }
     };
     let outcome = tokio::select! {
-        failed = running.failed() => failed.map_err(|error| Failure::failed(crate::exit::with_causes(&error))),
+        failed = running.failed() => failed.map_err(|error| stopped_by_itself(&error)),
         signal = signals.next() => {
             tracing::info!(signal, "stopping");
             Ok(())
@@ -145,6 +145,15 @@ async fn serve(
         }
         signal = signals.next() => Err(Failure::failed(format!("stopped at once by a second signal ({signal})"))),
     }
+}
+
+/// Why a running node stopped by itself; a store that failed has its own exit code.
+fn stopped_by_itself(error: &NodeError) -> Failure {
+    let exit = match error {
+        NodeError::Core(CoreError::Storage { source, .. }) => storage_exit(source),
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, crate::exit::with_causes(error))
 }
 
 struct StopSignals {

@@ -38,8 +38,8 @@ delta_ms = {delta_ms}
 empty_blocks = "heartbeat"
 # Time between blocks while there is nothing to decide, in milliseconds.
 heartbeat_ms = 60000
-# How long one attempt to decide a block may grow to, in milliseconds, when attempts fail; at least 20 delta_ms.
-round_timeout_max_ms = {round_timeout_max_ms}
+# How long one attempt to decide a block may grow to, in milliseconds, when attempts fail; at least 15 delta_ms.
+timeout_ms_max = {timeout_ms_max}
 # How far a block's time may be ahead of a validator's clock, in milliseconds.
 drift_ms = 2000
 
@@ -50,7 +50,7 @@ drift_ms = 2000
 # and its node's public key (`quorate key show`).
 "#,
         name = quoted(chain_name),
-        round_timeout_max_ms = delta_ms.saturating_mul(20).max(30_000),
+        timeout_ms_max = delta_ms.saturating_mul(20).max(30_000),
         application_settings = application_settings(application),
     );
     for member in &plan.validators {
