@@ -69,13 +69,13 @@ impl Router {
     async fn transport(&self, event: TransportEvent) -> Option<()> {
         match event {
             TransportEvent::PeerUp { peer, name, address } => {
-                tracing::info!(%peer, name, address, "peer connected");
+                tracing::debug!(%peer, name, address, "peer announced");
                 self.shared.peers().up(peer, name, address);
                 self.controls.send(Control::PeerUp(peer)).await.ok()?;
                 self.greet(peer).await
             }
             TransportEvent::PeerDown { peer, reason } => {
-                tracing::info!(%peer, reason, "peer disconnected");
+                tracing::debug!(%peer, reason, "peer gone");
                 self.shared.peers().down(&peer);
                 self.controls.send(Control::PeerDown(peer)).await.ok()
             }

@@ -241,7 +241,7 @@ async fn put(args: &PutArgs) -> Result<(), Failure> {
         None => {
             let signer = Put::signer(&args.signer.seed()?);
             let answer = rpc.call("quorate_query", json!(["nonce", {"signer": signer}])).await?;
-            let next = answer.get("next").and_then(Value::as_u64);
+            let next = answer.get("nonce").and_then(Value::as_u64);
             next.ok_or_else(|| unlike("no nonce; is this a network of the application kv?"))?
         }
     };
@@ -285,7 +285,8 @@ async fn get(args: &GetArgs) -> Result<(), Failure> {
         Some(signer) => signer,
         None => Put::signer(&seed_of(args.signer.key_seed.as_deref(), args.signer.key_file.as_deref())?),
     };
-    let answer = rpc.call("quorate_query", json!(["get", {"signer": signer, "key": args.key}])).await?;
+    let answer =
+        rpc.call("quorate_query", json!(["get", {"signer": signer, "key": hex_of(args.key.as_bytes())}])).await?;
     let value = answer.get("value").and_then(crate::rpc::bytes_of);
     if args.json {
         return output::json(&json!({"signer": signer, "key": args.key, "value": answer.get("value")}));
