@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Reading order: [`scenario`], [`plan`], [`checks`], then `world` (the loop), `kernel` and `finality` (actions), `network`, `happen` (faults),
-//! [`adversary`], [`campaign`].
+//! [`adversary`], [`mod@campaign`].
 
 pub mod adversary;
 pub mod campaign;
