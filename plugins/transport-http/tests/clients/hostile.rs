@@ -108,12 +108,12 @@ async fn what_is_not_http_is_refused() {
     still_serves(&server).await;
 }
 
-/// Byte by byte: every byte comes soon, the head never ends.
+/// Byte by byte: every byte comes soon, the head never ends. The client goes on writing, so that the system may reset the connection before
+/// the answer is read; the counter shows why it was cut off.
 #[tokio::test]
 async fn a_slow_head_is_cut_off() {
     let server = Server::with("header_timeout_s = 1\n").await;
     let (mut read, mut write) = TcpStream::connect(server.address).await.unwrap().into_split();
-    let begin = Instant::now();
     let drip = tokio::spawn(async move {
         let mut bytes = b"POST / HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'a'));
         while write.write_all(&[*bytes.next().unwrap()]).await.is_ok() {
@@ -121,9 +121,10 @@ async fn a_slow_head_is_cut_off() {
         }
     });
     let mut answer = String::new();
-    tokio::time::timeout(PATIENCE, read.read_to_string(&mut answer)).await.expect("an end in time").unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    match tokio::time::timeout(PATIENCE, read.read_to_string(&mut answer)).await.expect("an end in time") {
+        Ok(_) => assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}"),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
     drip.abort();
     assert!(get(server.address, "/metrics").await.body.contains("quorate_http_slow_total 1\n"));
 }
