@@ -1,0 +1,121 @@
+//! Three validators in one process, over in-memory plugins and the real consensus: the kernel without sockets and files.
+
+use std::{path::Path, time::Duration};
+
+use quorate::{
+    Height, TransactionId,
+    node::{BlockId, NodeHandle, NodeStatus, Request, Response, TransactionState},
+    plugin::StoragePlugin,
+};
+use quorate_kernel::{
+    config::Config,
+    key::NodeKey,
+    node::{Node, NodeOptions, Running, StartError},
+    registry::Registry,
+};
+use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryTransportPlugin};
+
+pub(crate) const NAMES: [&str; 3] = ["validator-1", "validator-2", "validator-3"];
+
+fn genesis(fault_model: &str) -> String {
+    let mut text = format!(
+        "chain_name = \"test\"\ngenesis_time = 2026-01-01T00:00:00Z\n[consensus]\nplugin = \"poa\"\nfault_model = \"{fault_model}\"\n\
+         block_interval_ms = 0\nblock_transactions_max = 100\nblock_bytes_max = 1048576\ndelta_ms = 50\n\
+         empty_blocks = \"never\"\ntimeout_ms_max = 30000\ndrift_ms = 2000\n\
+         [application]\nplugin = \"kv\"\nvalue_bytes_max = 1024\n"
+    );
+    for name in NAMES {
+        let key = NodeKey::development(name).public_key();
+        text.push_str(&format!("[[validator]]\nname = \"{name}\"\npublic_key = \"{key}\"\n"));
+    }
+    text
+}
+
+pub(crate) struct Network {
+    directory: tempfile::TempDir,
+    registry: Registry,
+}
+
+impl Network {
+    /// A network over this store, which calls itself `memory`.
+    pub(crate) fn new(fault_model: &str, storage: impl StoragePlugin + 'static) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("genesis.toml"), genesis(fault_model)).unwrap();
+        for name in NAMES {
+            NodeKey::development(name).save_new(&directory.path().join(format!("{name}.key"))).unwrap();
+        }
+        let hub = Hub::new();
+        let registry = Registry::new()
+            .with_consensus(quorate_poa::PoaPlugin)
+            .with_storage(storage)
+            .with_transport(MemoryTransportPlugin::new(&hub))
+            .with_discovery(MemoryDiscoveryPlugin::new(&hub))
+            .with_application(quorate_kv::KvPlugin);
+        Self { directory, registry }
+    }
+
+    pub(crate) fn start(&self, name: &str) -> Running {
+        self.try_start(name).unwrap()
+    }
+
+    pub(crate) fn try_start(&self, name: &str) -> Result<Running, StartError> {
+        let text = format!(
+            "[node]\nname = \"{name}\"\nrole = \"validator\"\ngenesis = \"genesis.toml\"\nkey_file = \"{name}.key\"\n\
+             data_dir = \"{name}\"\n[consensus]\nplugin = \"poa\"\n[storage]\nplugin = \"memory\"\n\
+             [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n"
+        );
+        let config = Config::parse("node.toml", &text, self.directory.path(), &[]).unwrap();
+        let assembly =
+            config.assemble(&self.registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)));
+        Node::start(assembly, &NodeOptions { new_validator: true, version: "test" })
+    }
+
+    pub(crate) fn chain_id(&self) -> quorate::ChainId {
+        let path: &Path = &self.directory.path().join("genesis.toml");
+        quorate::Genesis::parse("g", &std::fs::read_to_string(path).unwrap()).unwrap().chain_id()
+    }
+
+    pub(crate) fn write(&self, seed: u8, nonce: u64) -> quorate::Bytes {
+        quorate_kv::Put::sign(&[seed; 32], &self.chain_id(), nonce, b"key", &nonce.to_be_bytes())
+    }
+}
+
+pub(crate) async fn submit(node: &NodeHandle, transaction: quorate::Bytes) -> TransactionId {
+    match node.request(Request::Submit(transaction)).await {
+        Response::Submitted(Ok(id)) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn status(node: &NodeHandle) -> NodeStatus {
+    match node.request(Request::Status).await {
+        Response::Status(status) => *status,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn until_final(node: &NodeHandle, id: TransactionId) -> Height {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Response::Transaction(TransactionState::Final(receipt)) = node.request(Request::Transaction(id)).await {
+            return receipt.header.height;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not final: {:?}", status(node).await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn block_hash(node: &NodeHandle, height: Height) -> quorate::Hash {
+    match node.request(Request::Block(BlockId::Height(height))).await {
+        Response::Block(Some(found)) => found.block.hash(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn until_at(node: &NodeHandle, height: Height) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while status(node).await.height < height {
+        assert!(tokio::time::Instant::now() < deadline, "not at {height}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
