@@ -25,7 +25,8 @@
 //! 2. The synchronous slots: [`consensus`], [`application`], [`storage`].
 //! 3. The slots that run beside the kernel's loop as actors: [`transport`], [`discovery`], [`service`];
 //!    what they may ask of the node is in [`node`].
-//! 4. [`plugin`]: what a TOML name resolves to; [`settings`]: a plugin's own table, with errors that point into it.
+//! 4. [`plugin`]: what a TOML name resolves to; [`settings`]: a plugin's own table, with errors that point into it; [`pacing`]: what
+//!    consensus plugins say alike of their blocks.
 //! 5. [`genesis`] and [`receipt`]: what anybody can check offline.
 //!
 //! A new consensus, store or application needs nothing of tokio and no `unsafe`.
@@ -38,6 +39,7 @@ pub mod discovery;
 pub mod genesis;
 pub mod merkle;
 pub mod node;
+pub mod pacing;
 pub mod plugin;
 pub mod primitives;
 pub mod receipt;

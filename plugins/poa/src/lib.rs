@@ -36,7 +36,7 @@ pub use model::FaultModel;
 #[cfg(feature = "planted-bugs")]
 pub use planted::{PlantedBug, build_with_bug};
 pub use plugin::PoaPlugin;
-pub use settings::{EmptyBlocks, Rules};
+pub use settings::Rules;
 pub use signing::{
     KIND_COMMIT, KIND_PREPARE, KIND_PROPOSAL, KIND_TIMEOUT, STEP_COMMIT, STEP_PREPARE, STEP_PROPOSE, STEP_TIMEOUT,
     proposal_request, timeout_request, vote_request,

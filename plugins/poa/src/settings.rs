@@ -4,18 +4,14 @@ use std::time::Duration;
 
 use quorate::{
     Instant, Round, Settings,
-    block::{BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, HEADER_BYTES},
     consensus::{BlockLimits, Context},
     diagnostics::Diagnostic,
+    pacing::{self, EmptyBlocks, EmptyBlocksKey, Pacing, PacingKeys},
     plugin::SetupError,
 };
 use serde::Deserialize;
 
 use crate::model::FaultModel;
-
-/// Bytes of a block at least: a header and some transactions.
-const BLOCK_BYTES_MIN: u64 = 1024;
-const _: () = assert!(BLOCK_BYTES_MIN as usize > HEADER_BYTES);
 
 /// A wait in a setting at most: an hour.
 const WAIT_MS_MAX: u64 = 3_600_000;
@@ -31,25 +27,6 @@ const DRIFT_MS: u64 = 2_000;
 /// A timer this late means that the process was suspended: at least.
 const SUSPENSION_MS_MIN: u64 = 20;
 
-/// When blocks without transactions are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EmptyBlocks {
-    /// At every interval.
-    Always,
-    /// Never.
-    Never,
-    /// When nothing was decided for so long.
-    Heartbeat(Duration),
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum EmptyBlocksName {
-    Always,
-    Never,
-    Heartbeat,
-}
-
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
@@ -58,7 +35,7 @@ struct Table {
     block_transactions_max: u64,
     block_bytes_max: u64,
     delta_ms: u64,
-    empty_blocks: EmptyBlocksName,
+    empty_blocks: EmptyBlocksKey,
     heartbeat_ms: Option<u64>,
     timeout_ms: Option<u64>,
     timeout_ms_max: Option<u64>,
@@ -121,26 +98,20 @@ impl Rules {
     /// Every error in it.
     pub fn parse(settings: &Settings) -> Result<Self, Vec<Diagnostic>> {
         let table: Table = settings.parse()?;
-        let errors = table.errors(settings);
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+        let (pacing, mut errors) = match table.pacing().check(settings) {
+            Ok(pacing) => (Some(pacing), Vec::new()),
+            Err(errors) => (None, errors),
+        };
+        errors.extend(table.errors(settings));
+        let pacing: Pacing = pacing.filter(|_| errors.is_empty()).ok_or(errors)?;
         let ms = Duration::from_millis;
         let delta = ms(table.delta_ms);
         Ok(Self {
             model: table.fault_model,
-            block_interval: ms(table.block_interval_ms),
-            limits: BlockLimits {
-                transactions_max: u32::try_from(table.block_transactions_max).unwrap_or(u32::MAX),
-                bytes_max: u32::try_from(table.block_bytes_max).unwrap_or(u32::MAX),
-                drift_ms: table.drift_ms.unwrap_or(DRIFT_MS),
-            },
+            block_interval: pacing.interval,
+            limits: pacing.limits(table.drift_ms.unwrap_or(DRIFT_MS)),
             delta,
-            empty_blocks: match table.empty_blocks {
-                EmptyBlocksName::Always => EmptyBlocks::Always,
-                EmptyBlocksName::Never => EmptyBlocks::Never,
-                EmptyBlocksName::Heartbeat => EmptyBlocks::Heartbeat(ms(table.heartbeat_ms.unwrap_or_default())),
-            },
+            empty_blocks: pacing.empty_blocks,
             timeout: ms(table.timeout_ms.unwrap_or(TIMEOUT_MS)),
             timeout_max: ms(table.timeout_ms_max.unwrap_or(TIMEOUT_MS_MAX)),
             rebroadcast: ms(table.rebroadcast_ms.unwrap_or(REBROADCAST_MS)),
@@ -211,34 +182,25 @@ impl Rules {
 }
 
 impl Table {
+    fn pacing(&self) -> PacingKeys {
+        PacingKeys {
+            block_interval_ms: self.block_interval_ms,
+            block_transactions_max: self.block_transactions_max,
+            block_bytes_max: self.block_bytes_max,
+            empty_blocks: self.empty_blocks,
+            heartbeat_ms: self.heartbeat_ms,
+        }
+    }
+
     fn errors(&self, settings: &Settings) -> Vec<Diagnostic> {
         let mut errors = Vec::new();
-        let mut within = |key: &str, value: Option<u64>, least: u64, most: u64| {
-            if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
-                errors.push(settings.error(key, format!("{key} is {value}; it must be {least} to {most}")));
-            }
-        };
-        within("block_interval_ms", Some(self.block_interval_ms), 0, WAIT_MS_MAX);
-        within("block_transactions_max", Some(self.block_transactions_max), 1, BLOCK_TRANSACTIONS_MAX as u64);
-        within("block_bytes_max", Some(self.block_bytes_max), BLOCK_BYTES_MIN, BLOCK_BYTES_MAX as u64);
+        let mut within = |key, value, least, most| pacing::within(settings, key, value, least, most, &mut errors);
         within("delta_ms", Some(self.delta_ms), 1, 60_000);
-        within("heartbeat_ms", self.heartbeat_ms, 1, WAIT_MS_MAX * 24);
         within("timeout_ms", self.timeout_ms, 1, WAIT_MS_MAX);
         within("timeout_ms_max", self.timeout_ms_max, 1, WAIT_MS_MAX);
         within("drift_ms", self.drift_ms, 0, WAIT_MS_MAX);
         within("rebroadcast_ms", self.rebroadcast_ms, 10, WAIT_MS_MAX);
         within("suspension_ms", self.suspension_ms, SUSPENSION_MS_MIN, WAIT_MS_MAX);
-        match (self.empty_blocks, self.heartbeat_ms) {
-            (EmptyBlocksName::Heartbeat, None) => errors.push(
-                settings
-                    .error("empty_blocks", "empty_blocks = \"heartbeat\" needs heartbeat_ms")
-                    .with_help("add heartbeat_ms = 60000"),
-            ),
-            (EmptyBlocksName::Always | EmptyBlocksName::Never, Some(_)) => errors.push(
-                settings.error("heartbeat_ms", "heartbeat_ms means something only with empty_blocks = \"heartbeat\""),
-            ),
-            _ => {}
-        }
         let least = if self.fault_model.relies_on_time() { self.delta_ms.saturating_mul(15) } else { 0 }
             .max(self.timeout_ms.unwrap_or(TIMEOUT_MS));
         let most = self.timeout_ms_max.unwrap_or(TIMEOUT_MS_MAX);
@@ -290,12 +252,6 @@ pub(crate) mod tests {
         let errors = parse(&format!("{GOOD}timeout_ms_max = 3000\n")).unwrap_err();
         assert!(errors[0].contains("at least 6000"), "{errors:?}");
         assert!(parse(&format!("{}timeout_ms_max = 3000\n", GOOD.replace("byzantine-sync", "crash"))).is_ok());
-    }
-
-    #[test]
-    fn a_heartbeat_needs_its_time_and_nothing_else_does() {
-        let errors = parse(&GOOD.replace("\"heartbeat\"", "\"never\"")).unwrap_err();
-        assert!(errors[0].contains("only with empty_blocks"), "{errors:?}");
     }
 
     #[test]

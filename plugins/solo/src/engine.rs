@@ -7,11 +7,12 @@ use bytes::Bytes;
 use quorate::{
     Block, ChainId, Consensus, Hash, Height, Instant, Round, Signature, ValidatorIndex,
     consensus::{Action, EngineStatus, Event, SignRefused, Start, Verdict},
+    pacing::EmptyBlocks,
 };
 
 use crate::{
     proof::{SEALER, Seal, seal_request},
-    settings::{EmptyBlocks, Rules},
+    settings::Rules,
 };
 
 /// The only timer.

@@ -20,4 +20,4 @@ mod settings;
 pub use follower::FollowerPlugin;
 pub use plugin::SoloPlugin;
 pub use proof::{KIND_SEAL, Seal};
-pub use settings::{EmptyBlocks, Rules};
+pub use settings::Rules;

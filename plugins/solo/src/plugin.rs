@@ -5,14 +5,11 @@ use std::sync::Arc;
 use quorate::{
     Consensus, FinalityProof,
     consensus::Context,
+    pacing::EmptyBlocks,
     plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
 };
 
-use crate::{
-    engine::Solo,
-    proof::SealProof,
-    settings::{EmptyBlocks, Rules},
-};
+use crate::{engine::Solo, proof::SealProof, settings::Rules};
 
 /// One node seals; the others, if any, follow.
 #[derive(Debug, Clone, Copy, Default)]

@@ -3,13 +3,14 @@
 use quorate::{
     Block, Height, ValidatorIndex, ValidatorSet,
     consensus::{CommitBy, Start, Tip},
+    pacing::EmptyBlocks,
 };
 
 use super::{
     Engine, Last,
     state::{AtHeight, Saved},
 };
-use crate::{planted::PlantedBug, settings::EmptyBlocks};
+use crate::planted::PlantedBug;
 
 impl Engine {
     pub(super) fn start(&mut self, start: Start) {
