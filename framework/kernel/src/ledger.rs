@@ -230,12 +230,10 @@ impl Ledger {
             transactions: block.transactions(),
             misbehaviour: &misbehaviour,
         };
-        let executed =
-            match execute::execute(self.application.as_ref(), view.snapshot.as_ref(), &view.validators, &input) {
-                Ok(executed) => executed,
-                Err(Failure::Invalid(why)) => return Ok(Err(why)),
-                Err(Failure::Storage(error)) => return Err(error),
-            };
+        let executed = match self.run(view, &input)? {
+            Ok(executed) => executed,
+            Err(why) => return Ok(Err(why)),
+        };
         let results = [
             ("app_hash", executed.outcome.app_hash, header.app_hash),
             ("receipts_root", receipts_root(&executed.outcome.receipts), header.receipts_root),
@@ -247,6 +245,15 @@ impl Ledger {
             }
         }
         Ok(Ok(Candidate { block: block.clone(), ids, executed, misbehaviour }))
+    }
+
+    /// Has the application execute, on the state of `view`.
+    fn run(&self, view: &View, input: &Input<'_>) -> Result<Result<Executed, String>, StorageError> {
+        match execute::execute(self.application.as_ref(), view.snapshot.as_ref(), &view.validators, input) {
+            Ok(executed) => Ok(Ok(executed)),
+            Err(Failure::Invalid(why)) => Ok(Err(why)),
+            Err(Failure::Storage(error)) => Err(error),
+        }
     }
 
     fn check_place(&self, view: &View, header: &Header) -> Result<(), String> {
@@ -391,12 +398,10 @@ impl Ledger {
             transactions: &proposal.transactions,
             misbehaviour: &misbehaviour,
         };
-        let executed =
-            match execute::execute(self.application.as_ref(), view.snapshot.as_ref(), &view.validators, &input) {
-                Ok(executed) => executed,
-                Err(Failure::Invalid(why)) => return Ok(Err(why)),
-                Err(Failure::Storage(error)) => return Err(error),
-            };
+        let executed = match self.run(view, &input)? {
+            Ok(executed) => executed,
+            Err(why) => return Ok(Err(why)),
+        };
         let mut left_out = executed.outcome.left_out.iter().map(|(at, _)| *at).peekable();
         let mut kept = Vec::with_capacity(proposal.transactions.len());
         let mut ids = Vec::with_capacity(proposal.transactions.len());
