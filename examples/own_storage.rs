@@ -20,7 +20,10 @@ use quorate::{
 use quorate_examples::{Folder, PATIENCE};
 use quorate_kernel::Registry;
 use quorate_solo::SoloPlugin;
-use quorate_testkit::memory::{Hub, MemoryApplicationPlugin, MemoryDiscoveryPlugin, MemoryTransportPlugin};
+use quorate_testkit::{
+    contract,
+    memory::{Hub, MemoryApplicationPlugin, MemoryDiscoveryPlugin, MemoryTransportPlugin},
+};
 
 /// The file begins with this; then come the SHA-256 of the rest, and all pairs in borsh.
 const MAGIC: &[u8] = b"quorate example store 1\n";
@@ -176,6 +179,10 @@ application = { plugin = "memory" }
 
 #[tokio::main]
 async fn main() -> quorate_examples::Result<()> {
+    let empty = tempfile::tempdir()?;
+    contract::storage(&OneFilePlugin, &Settings::from_text(""), empty.path())?;
+    println!("the contract of a store holds");
+
     let hub = Hub::new();
     let registry = Registry::new()
         .with_consensus(SoloPlugin)

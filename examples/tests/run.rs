@@ -77,6 +77,7 @@ fn own_storage_keeps_the_chain_and_refuses_a_damaged_file() {
     assert_says(
         &run("own_storage"),
         &[
+            "the contract of a store holds",
             r#"block 1: the log is {"count":1}"#,
             "stopped; the file has ",
             r#"block 2: the log is {"count":2}"#,
