@@ -17,6 +17,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plugins/kv", &["quorate", "quorate-testkit"]),
     ("testkit", &["quorate"]),
     ("fuzz", &["quorate", "quorate-kv"]),
+    // A program of one's own: the kernel and the plugins that one picks.
+    (
+        "examples",
+        &[
+            "quorate",
+            "quorate-kernel",
+            "quorate-poa",
+            "quorate-solo",
+            "quorate-transport-http",
+            "quorate-discovery-bootnode",
+            "quorate-kv",
+            "quorate-testkit",
+        ],
+    ),
     (
         "node",
         &[

@@ -58,17 +58,10 @@ pub fn rules(genesis: &Genesis) -> Result<Rules, Failure> {
     let application = registry.application(name).map_err(|known| missing("application", name, &known))?;
     let name = genesis.consensus_plugin();
     let consensus = registry.consensus(name).map_err(|known| missing("consensus", name, &known))?;
-    let context = Context {
-        chain_id: genesis.chain_id(),
-        validators: genesis.validators().clone(),
-        shared: genesis.consensus_settings(),
-        settings: Settings::from_text(""),
-        seed: 0,
-    };
     let shared = genesis.application_settings();
     Ok(Rules {
         application: application.build(genesis.chain_id(), &shared, &Settings::from_text(""))?,
-        finality: consensus.proof(&context)?,
+        finality: consensus.proof(&Context::of(genesis))?,
     })
 }
 

@@ -34,16 +34,18 @@ fn genesis(fault_model: &str) -> String {
 pub(crate) struct Network {
     directory: tempfile::TempDir,
     registry: Registry,
+    storage: &'static str,
 }
 
 impl Network {
-    /// A network over this store, which calls itself `memory`.
+    /// A network over this store.
     pub(crate) fn new(fault_model: &str, storage: impl StoragePlugin + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("genesis.toml"), genesis(fault_model)).unwrap();
         for name in NAMES {
             NodeKey::development(name).save_new(&directory.path().join(format!("{name}.key"))).unwrap();
         }
+        let name = storage.descriptor().name;
         let hub = Hub::new();
         let registry = Registry::new()
             .with_consensus(quorate_poa::PoaPlugin)
@@ -51,7 +53,7 @@ impl Network {
             .with_transport(MemoryTransportPlugin::new(&hub))
             .with_discovery(MemoryDiscoveryPlugin::new(&hub))
             .with_application(quorate_kv::KvPlugin);
-        Self { directory, registry }
+        Self { directory, registry, storage: name }
     }
 
     pub(crate) fn start(&self, name: &str) -> Running {
@@ -59,9 +61,10 @@ impl Network {
     }
 
     pub(crate) fn try_start(&self, name: &str) -> Result<Running, StartError> {
+        let storage = self.storage;
         let text = format!(
             "[node]\nname = \"{name}\"\nrole = \"validator\"\ngenesis = \"genesis.toml\"\nkey_file = \"{name}.key\"\n\
-             data_dir = \"{name}\"\n[consensus]\nplugin = \"poa\"\n[storage]\nplugin = \"memory\"\n\
+             data_dir = \"{name}\"\n[consensus]\nplugin = \"poa\"\n[storage]\nplugin = \"{storage}\"\n\
              [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n"
         );
         let config = Config::parse("node.toml", &text, self.directory.path(), &[]).unwrap();
@@ -81,23 +84,17 @@ impl Network {
 }
 
 pub(crate) async fn submit(node: &NodeHandle, transaction: quorate::Bytes) -> TransactionId {
-    match node.request(Request::Submit(transaction)).await {
-        Response::Submitted(Ok(id)) => id,
-        other => panic!("{other:?}"),
-    }
+    node.submit(transaction).await.unwrap()
 }
 
 pub(crate) async fn status(node: &NodeHandle) -> NodeStatus {
-    match node.request(Request::Status).await {
-        Response::Status(status) => *status,
-        other => panic!("{other:?}"),
-    }
+    node.status().await.unwrap()
 }
 
 pub(crate) async fn until_final(node: &NodeHandle, id: TransactionId) -> Height {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
-        if let Response::Transaction(TransactionState::Final(receipt)) = node.request(Request::Transaction(id)).await {
+        if let TransactionState::Final(receipt) = node.transaction(id).await.unwrap() {
             return receipt.header.height;
         }
         assert!(tokio::time::Instant::now() < deadline, "not final: {:?}", status(node).await);

@@ -454,3 +454,17 @@ pub struct Context {
     /// For engines that need randomness: fixed by the kernel, so that a run can be repeated.
     pub seed: u64,
 }
+
+impl Context {
+    /// What genesis alone says, without settings of a node: all that an auditor or a client needs for
+    /// [`crate::plugin::ConsensusPlugin::proof`].
+    pub fn of(genesis: &crate::Genesis) -> Self {
+        Self {
+            chain_id: genesis.chain_id(),
+            validators: genesis.validators().clone(),
+            shared: genesis.consensus_settings(),
+            settings: Settings::from_text(""),
+            seed: 0,
+        }
+    }
+}

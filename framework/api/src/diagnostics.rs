@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// One error in one place of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// The file's name, as the reader knows it.
     pub file: String,
@@ -71,6 +71,13 @@ impl std::fmt::Display for Diagnostic {
             write!(f, "\n  help: {help}")?;
         }
         Ok(())
+    }
+}
+
+/// As people read it: a program whose `main` returns an error shows it in this form.
+impl std::fmt::Debug for Diagnostic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
     }
 }
 

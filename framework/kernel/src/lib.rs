@@ -28,3 +28,11 @@ mod router;
 mod shared;
 mod sync;
 mod wire;
+
+/// What a program needs that runs a node of its own.
+pub use {
+    config::Assembly,
+    key::NodeKey,
+    node::{Node, NodeOptions, Running},
+    registry::Registry,
+};

@@ -170,16 +170,10 @@ impl<'a> Check<'a> {
         self.plugins.push((slot.clone(), plugin.descriptor()));
         let genesis = genesis?;
         let finality = self.finality(genesis, slot, &plugin)?;
-        let context = Context {
-            chain_id: genesis.chain_id(),
-            validators: genesis.validators().clone(),
-            shared: genesis.consensus_settings(),
-            settings: slot.settings.clone(),
-            seed: 0,
-        };
+        let context = Context { settings: slot.settings.clone(), ..Context::of(genesis) };
         let mut report = ConsensusReport::default();
         // The node's own settings are those of the plugin which watches.
-        let shared_only = Context { settings: Settings::from_text(""), ..context.clone() };
+        let shared_only = Context::of(genesis);
         match finality.check(if plugin.observes() { &shared_only } else { &context }) {
             Ok(found) => report = found,
             Err(error) => self.note(slot, Err(error)),
