@@ -148,7 +148,7 @@ struct OneFilePlugin;
 
 impl StoragePlugin for OneFilePlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor { name: "one-file", version: "1", summary: "one file, replaced by every commit", example: "" }
+        Descriptor::new("one-file", "1", "one file, replaced by every commit")
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

@@ -368,7 +368,7 @@ pub struct Certificate {
 }
 
 /// Why a proof of finality or of misbehaviour does not convince.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, BorshSerialize, BorshDeserialize)]
 #[non_exhaustive]
 pub enum ProofError {
     /// Not the bytes of a proof.
@@ -441,7 +441,7 @@ pub trait FinalityProof: Send + Sync {
 }
 
 /// What an engine is made from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
 pub struct Context {
     /// The network.
     pub chain_id: ChainId,

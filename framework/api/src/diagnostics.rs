@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
 /// One error in one place of a file.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Diagnostic {
     /// The file's name, as the reader knows it.
     pub file: String,

@@ -44,7 +44,7 @@ struct Listen {
 
 impl Stub {
     fn describe(self) -> Descriptor {
-        Descriptor { name: self.name, version: "1.2.3", summary: "a stub", example: "" }
+        Descriptor::new(self.name, "1.2.3", "a stub")
     }
 
     fn checked(settings: &Settings) -> Result<(), SetupError> {

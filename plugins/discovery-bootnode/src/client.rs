@@ -86,12 +86,8 @@ pub struct BootnodeDiscoveryPlugin;
 
 impl DiscoveryPlugin for BootnodeDiscoveryPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "bootnode",
-            version: VERSION,
-            summary: "signed records at a bootnode, which is trusted with nothing",
-            example: EXAMPLE,
-        }
+        Descriptor::new("bootnode", VERSION, "signed records at a bootnode, which is trusted with nothing")
+            .with_example(EXAMPLE)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {
