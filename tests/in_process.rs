@@ -63,3 +63,13 @@ async fn byzantine_sync_model_agrees_and_goes_on_without_one() {
 async fn a_stopped_node_lets_go_of_its_store() {
     agree_and_go_on("crash", quorate_storage_redb::RedbPlugin).await;
 }
+
+/// A service that could not be made once left the chain open and its loop running.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_start_leaves_nothing_running() {
+    let network = Network::new("crash", quorate_storage_redb::RedbPlugin);
+    let error = network.try_start_with(NAMES[0], "[[service]]\nplugin = \"refuses\"\n").map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "[service] plugin \"refuses\": it refuses");
+    // The same key and the same store, at once.
+    network.start(NAMES[0]).stop().await;
+}

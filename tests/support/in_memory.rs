@@ -3,9 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use quorate::{
-    Height, TransactionId,
+    Height, Service, Settings, TransactionId,
     node::{BlockId, NodeHandle, NodeStatus, Request, Response, TransactionState},
-    plugin::StoragePlugin,
+    plugin::{Descriptor, ServicePlugin, SetupError, StoragePlugin},
+    service::ServiceContext,
 };
 use quorate_kernel::{
     config::Config,
@@ -52,7 +53,8 @@ impl Network {
             .with_storage(storage)
             .with_transport(MemoryTransportPlugin::new(&hub))
             .with_discovery(MemoryDiscoveryPlugin::new(&hub))
-            .with_application(quorate_kv::KvPlugin);
+            .with_application(quorate_kv::KvPlugin)
+            .with_service(Refuses);
         Self { directory, registry, storage: name }
     }
 
@@ -61,11 +63,16 @@ impl Network {
     }
 
     pub(crate) fn try_start(&self, name: &str) -> Result<Running, StartError> {
+        self.try_start_with(name, "")
+    }
+
+    /// With more tables in the node's file.
+    pub(crate) fn try_start_with(&self, name: &str, tables: &str) -> Result<Running, StartError> {
         let storage = self.storage;
         let text = format!(
             "[node]\nname = \"{name}\"\nrole = \"validator\"\ngenesis = \"genesis.toml\"\nkey_file = \"{name}.key\"\n\
              data_dir = \"{name}\"\n[consensus]\nplugin = \"poa\"\n[storage]\nplugin = \"{storage}\"\n\
-             [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n"
+             [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n{tables}"
         );
         let config = Config::parse("node.toml", &text, self.directory.path(), &[]).unwrap();
         let assembly =
@@ -80,6 +87,23 @@ impl Network {
 
     pub(crate) fn write(&self, seed: u8, nonce: u64) -> quorate::Bytes {
         quorate_kv::Put::sign(&[seed; 32], &self.chain_id(), nonce, b"key", &nonce.to_be_bytes())
+    }
+}
+
+/// A service that can't be made, as one whose address is in use.
+struct Refuses;
+
+impl ServicePlugin for Refuses {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::new("refuses", "1", "can't be made")
+    }
+
+    fn check(&self, _: &Settings) -> Result<(), SetupError> {
+        Ok(())
+    }
+
+    fn build(&self, _: &Settings, _: ServiceContext) -> Result<Box<dyn Service>, SetupError> {
+        Err(SetupError::Other("it refuses".into()))
     }
 }
 

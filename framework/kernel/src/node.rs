@@ -1,12 +1,12 @@
 //! A running node: its threads and tasks, and the order in which they start and stop.
 //!
-//! Start: store, chain, signer, sockets, consensus; then the loop's thread, then transport, discovery, services. Stop: the reverse. What
-//! can go wrong with a setting, a file or an address goes wrong in [`Node::start`].
+//! Start: services are made; store, chain, signer, sockets, consensus; then the loop's thread, transport, discovery and services run. Stop:
+//! the reverse. What can go wrong with a setting, a file or an address goes wrong in [`Node::start`].
 
 use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use quorate::{
-    Receipt, Settings, TransactionId,
+    Receipt, Service, Settings, TransactionId,
     discovery::{DiscoveryCommand, DiscoveryContext},
     node::{Head, NodeHandle, TransactionState, Unavailable},
     plugin::SetupError,
@@ -134,10 +134,12 @@ impl Node {
         std::fs::create_dir_all(&assembly.node.data_dir)
             .map_err(io(format!("data_dir {}", assembly.node.data_dir.display())))?;
         let mut start = Starting::new(assembly, options, key);
+        // What can fail comes before what runs.
+        let services = start.make_services()?;
         if start.assembly.chain.is_some() {
             start.chain()?;
         }
-        start.services()?;
+        start.run_services(services);
         Ok(start.running)
     }
 }
@@ -320,11 +322,6 @@ impl Starting {
         let (serve, serve_rx) = mpsc::channel(SERVE_MAX);
         let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let (events, events_rx) = mpsc::channel(EVENTS_MAX);
-        self.front.open(Back {
-            shared: Arc::clone(&shared),
-            intake: submissions.clone(),
-            backup: Backup { plugin: chain.storage, settings, running: Arc::default() },
-        });
         let mut found = None;
         if let Some((plugin, slot)) = chain.discovery {
             found =
@@ -351,6 +348,11 @@ impl Starting {
             serve: serve.clone(),
         };
         self.core(parts)?;
+        self.front.open(Back {
+            shared: Arc::clone(&shared),
+            intake: submissions.clone(),
+            backup: Backup { plugin: chain.storage, settings, running: Arc::default() },
+        });
         let io = Io { commands: commands_rx, events };
         self.spawn("transport", async move { transport.run(io).await.map_err(|error| error.to_string()) });
         let router = Router {
@@ -443,9 +445,10 @@ impl Starting {
         Ok(())
     }
 
-    fn services(&mut self) -> Result<(), StartError> {
-        let services = std::mem::take(&mut self.assembly.services);
-        for (at, (plugin, slot)) in services.into_iter().enumerate() {
+    /// Makes every service, with its name; their sockets are bound then.
+    fn make_services(&mut self) -> Result<Vec<(String, Box<dyn Service>)>, StartError> {
+        let mut made = Vec::new();
+        for (at, (plugin, slot)) in std::mem::take(&mut self.assembly.services).into_iter().enumerate() {
             let data_dir: PathBuf = self.assembly.node.data_dir.join("services").join(format!("{at}-{}", slot.plugin));
             let context = ServiceContext {
                 name: self.assembly.node.name.clone(),
@@ -457,13 +460,19 @@ impl Starting {
                 admin_token: self.admin_token.clone(),
             };
             let service = plugin.build(&slot.settings, context).map_err(setup("service", &slot.plugin))?;
-            let listening = service.listening().into_iter().map(|address| (slot.plugin.clone(), address));
+            made.push((slot.plugin, service));
+        }
+        Ok(made)
+    }
+
+    fn run_services(&mut self, services: Vec<(String, Box<dyn Service>)>) {
+        for (name, service) in services {
+            let listening = service.listening().into_iter().map(|address| (name.clone(), address));
             self.running.listening.extend(listening);
             let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
             let (events, mut notes) = mpsc::channel(EVENTS_MAX);
             let io = Io { commands: commands_rx, events };
             self.spawn("a service", async move { service.run(io).await.map_err(|error| error.to_string()) });
-            let name = slot.plugin.clone();
             self.running.tasks.push(tokio::spawn(async move {
                 while let Some(event) = notes.recv().await {
                     if let quorate::service::ServiceEvent::Note(note) = event {
@@ -474,7 +483,6 @@ impl Starting {
             self.running.tasks.push(tokio::spawn(tell_heads(self.heads.subscribe(), commands.clone())));
             self.running.services.push(commands);
         }
-        Ok(())
     }
 }
 
