@@ -208,6 +208,9 @@ impl Running {
     }
 }
 
+/// A service with its plugin's name.
+type MadeService = (String, Box<dyn Service>);
+
 struct Starting {
     assembly: Assembly,
     version: &'static str,
@@ -446,7 +449,7 @@ impl Starting {
     }
 
     /// Makes every service, with its name; their sockets are bound then.
-    fn make_services(&mut self) -> Result<Vec<(String, Box<dyn Service>)>, StartError> {
+    fn make_services(&mut self) -> Result<Vec<MadeService>, StartError> {
         let mut made = Vec::new();
         for (at, (plugin, slot)) in std::mem::take(&mut self.assembly.services).into_iter().enumerate() {
             let data_dir: PathBuf = self.assembly.node.data_dir.join("services").join(format!("{at}-{}", slot.plugin));
@@ -465,7 +468,7 @@ impl Starting {
         Ok(made)
     }
 
-    fn run_services(&mut self, services: Vec<(String, Box<dyn Service>)>) {
+    fn run_services(&mut self, services: Vec<MadeService>) {
         for (name, service) in services {
             let listening = service.listening().into_iter().map(|address| (name.clone(), address));
             self.running.listening.extend(listening);
