@@ -8,6 +8,21 @@ use std::path::Path;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("framework/api", &[]),
     ("framework/kernel", &["quorate"]),
+    // Its tests run loaded plugins in a node; the crate itself knows the traits alone.
+    (
+        "framework/abi",
+        &[
+            "quorate",
+            "quorate-kernel",
+            "quorate-testkit",
+            "quorate-poa",
+            "quorate-kv",
+            "quorate-poa-dylib",
+            "quorate-faulty",
+        ],
+    ),
+    ("framework/abi/faulty", &["quorate", "quorate-abi", "quorate-testkit"]),
+    ("plugins/poa/dylib", &["quorate-abi", "quorate-poa"]),
     // Itself: its tests have the planted bugs, a node never does.
     ("plugins/poa", &["quorate", "quorate-testkit", "quorate-poa"]),
     ("plugins/solo", &["quorate", "quorate-testkit"]),
@@ -36,7 +51,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "quorate",
             "quorate-kernel",
+            "quorate-abi",
             "quorate-poa",
+            "quorate-poa-dylib",
+            "quorate-faulty",
             "quorate-solo",
             "quorate-storage-redb",
             "quorate-transport-http",

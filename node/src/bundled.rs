@@ -11,12 +11,15 @@ use quorate_solo::{FollowerPlugin, SoloPlugin};
 use quorate_storage_redb::RedbPlugin;
 use quorate_transport_http::HttpPlugin;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    libraries::Libraries,
+};
 
 /// The store whose data directories the offline commands read.
 const STORAGE: &str = "redb";
 
-/// Every bundled plugin.
+/// Every bundled plugin, and what loads others.
 pub fn registry() -> Registry {
     Registry::new()
         .with_consensus(PoaPlugin)
@@ -28,6 +31,7 @@ pub fn registry() -> Registry {
         .with_discovery(StaticDiscoveryPlugin)
         .with_application(KvPlugin)
         .with_service(RegistryServicePlugin::default())
+        .with_libraries(Libraries)
 }
 
 /// The store of a data directory.

@@ -396,6 +396,9 @@ pub enum ProofError {
     /// It proves nothing.
     #[error("no misbehaviour: {0}")]
     NoMisbehaviour(String),
+    /// The checker itself failed: nothing is known of the proof, and the node stops rather than judge it.
+    #[error("the proof could not be checked: {0}")]
+    Failed(String),
 }
 
 /// Checks proofs. Pure; used by catch-up, receipts, audits and light clients, none of which run the engine.

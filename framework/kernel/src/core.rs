@@ -75,10 +75,20 @@ pub(crate) struct Envelope {
 pub(crate) enum Control {
     PeerUp(PeerId),
     PeerDown(PeerId),
-    PeerStatus { peer: PeerId, height: Height, hash: Hash },
-    Blocks { peer: PeerId, height: Height, blocks: Vec<(Bytes, Bytes)> },
+    PeerStatus {
+        peer: PeerId,
+        height: Height,
+        hash: Hash,
+    },
+    Blocks {
+        peer: PeerId,
+        height: Height,
+        blocks: Vec<(Bytes, Bytes)>,
+    },
     Evidence(Vec<Bytes>),
     Work,
+    /// The application can't go on, in words that say why.
+    Failed(String),
     Stop,
 }
 
@@ -86,8 +96,8 @@ pub(crate) enum Control {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CoreError {
-    /// The store failed: nothing after its last commit was acknowledged.
-    #[error("stopped, because the store failed; nothing after block {height} was said to be final: {source}")]
+    /// The store failed, or a plugin by which the chain is read or judged: nothing after its last commit was acknowledged.
+    #[error("stopped, with nothing after block {height} said to be final: {source}")]
     Storage {
         /// The last final block.
         height: Height,
@@ -590,6 +600,7 @@ impl Core {
                 }
             }
             Control::Work => self.tell_work(),
+            Control::Failed(why) => return Err(StorageError::Plugin(why)),
             Control::Stop => {}
         }
         Ok(())

@@ -354,6 +354,7 @@ impl Starting {
         self.front.open(Back {
             shared: Arc::clone(&shared),
             intake: submissions.clone(),
+            controls: controls.clone(),
             backup: Backup { plugin: chain.storage, settings, running: Arc::default() },
         });
         let io = Io { commands: commands_rx, events };

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     backup::Backup,
+    core::Control,
     execute::StateView,
     intake::{Origin, Submission, SubmitReply},
     layout::StoredBlock,
@@ -37,6 +38,7 @@ pub(crate) struct Front {
 pub(crate) struct Back {
     pub(crate) shared: Arc<Shared>,
     pub(crate) intake: mpsc::Sender<Submission>,
+    pub(crate) controls: mpsc::Sender<Control>,
     pub(crate) backup: Backup,
 }
 
@@ -124,7 +126,13 @@ impl Back {
 
     fn query(&self, view: &View, path: &str, params: &[u8]) -> Result<Bytes, QueryError> {
         let state = StateView(view.snapshot.as_ref());
-        self.shared.ledger.application.query(&state, path, params).map(Bytes::from)
+        let answer = self.shared.ledger.application.query(&state, path, params).map(Bytes::from);
+        if let Err(QueryError::State(why)) = &answer
+            && self.controls.try_send(Control::Failed(why.clone())).is_err()
+        {
+            tracing::error!(why, "the application failed, and the loop could not be told");
+        }
+        answer
     }
 
     fn block(&self, view: &View, id: BlockId) -> Result<Option<FinalBlock>, StorageError> {

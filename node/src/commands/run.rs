@@ -23,6 +23,7 @@ use crate::{
     bundled,
     commands::init::{guard_failure, key_failure},
     exit::{Exit, Failure, storage_exit},
+    libraries::{self, Trial},
 };
 
 /// Examples for `--help`.
@@ -68,6 +69,9 @@ pub fn overrides() -> Vec<(String, String)> {
 ///
 /// [`Exit::Config`] with every error in it.
 pub fn assemble(config: &Path) -> Result<Assembly, Failure> {
+    if Assembly::names_libraries(config, &overrides()) {
+        libraries::try_in_child(Trial::Config(config))?;
+    }
     Ok(Assembly::load(config, &overrides(), &bundled::registry())?)
 }
 
