@@ -23,7 +23,7 @@ use quorate_kernel::{
     registry::Registry,
 };
 use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryStoragePlugin, MemoryTransportPlugin};
-use support::built;
+use support::{built, compile, source};
 
 const NAMES: [&str; 3] = ["validator-1", "validator-2", "validator-3"];
 
@@ -214,6 +214,30 @@ async fn an_application_that_panics_stops_the_node_with_a_sentence() {
         let why = failed.unwrap_err().to_string();
         assert!(why.contains("stopped, with nothing after block 0 said to be final"), "{why}");
         assert!(why.contains("plugin `faulty` of `") && why.contains(&format!("panicked in {call}: planted")), "{why}");
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_make_blocks_by_the_consensus_in_c() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("librotate.so");
+    compile(&source("template/rotate.c"), &library, &[]);
+    let network = Network::new("plugin = \"rotate\"", &NAMES);
+    let consensus = format!("plugin = \"rotate\"\nlibrary = \"{}\"", library.display());
+    let slots = Slots { consensus, ..Slots::linked() };
+    let nodes: Vec<Running> = NAMES.iter().map(|name| network.start(name, &slots)).collect();
+    let handles: Vec<NodeHandle> = nodes.iter().map(Running::handle).collect();
+    for number in 0..6usize {
+        let id = submit(&handles[number % 3], format!("entry {number}").as_bytes()).await;
+        for handle in &handles {
+            until_final(handle, id).await;
+        }
+    }
+    let status = status(&handles[0]).await;
+    assert_eq!(status.tolerates, "of 3 validators none may be away and none may lie");
+    assert_eq!(block_hash(&handles[0], 2).await, block_hash(&handles[1], 2).await);
+    for node in nodes {
         node.stop().await;
     }
 }

@@ -88,8 +88,9 @@ static int32_t step(void *engine, uint64_t now, QuorateBytes event, QuorateBytes
     (void)sink;
     return QUORATE_OK;
 }
+#define STEP step
 #else
-#define step NULL
+#define STEP NULL
 #endif
 
 static int32_t status(void *engine, uint64_t now, const QuorateSink *sink) {
@@ -133,7 +134,7 @@ static const QuorateConsensus functions = {
     .size = sizeof(QuorateConsensus),
     .check = rubbish,
     .create = no_object,
-    .step = step,
+    .step = STEP,
     .status = status,
     .destroy = destroy,
     .proof_create = no_object,

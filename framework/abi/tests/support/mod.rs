@@ -88,3 +88,22 @@ pub(crate) fn context(count: u8, shared: &str, own: &str) -> Context {
         seed: 5,
     }
 }
+
+/// Runs tests of this program under valgrind, if it is installed.
+pub(crate) fn under_valgrind(tests: &[&str], environment: &[(&str, &str)]) {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("skipped: valgrind is not installed");
+        return;
+    }
+    let output = Command::new("valgrind")
+        .args(["--error-exitcode=99", "--leak-check=no", "--num-callers=30", "--quiet"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--test-threads=1", "--exact"])
+        .args(tests)
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+    assert!(out.contains(&format!("{} passed", tests.len())), "{out}");
+}
