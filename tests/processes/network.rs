@@ -1,13 +1,9 @@
 //! What three validators promise, over real processes and sockets.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
-
-mod support;
-
 use std::process::Command;
 
+use crate::support::{Network, QUORATE, Writer, call, eventually, is_final, rpc, signal, status};
 use serde_json::{Value, json};
-use support::{Network, QUORATE, Writer, call, eventually, is_final, rpc, signal, status};
 
 fn submit(url: &str, transaction: &str) -> String {
     call(url, "quorate_submit", json!([transaction])).as_str().unwrap().to_owned()

@@ -1,0 +1,6 @@
+//! What a network promises, tested over real processes, sockets, files and signals.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
+
+mod network;
+mod support;
