@@ -2,5 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 
+mod disk;
+mod hostile;
+mod identity;
+mod kills;
+mod membership;
 mod network;
 mod support;
