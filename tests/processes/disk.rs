@@ -5,9 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::Value;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use serde_json::{Value, json};
 
-use crate::support::{Load, Network, Random, Writer, eventually, is_final, status, submit};
+use crate::support::{Load, Network, Random, Writer, eventually, is_final, rpc, status, submit};
 
 /// The node whose disk fails, and those whose does not.
 const VICTIM: usize = 1;
@@ -73,6 +74,12 @@ fn shim(folder: &Path) -> Option<PathBuf> {
     }
 }
 
+/// Receipts which the victim gave, so that they can be compared with what it says after its return.
+fn told(network: &Network, ids: &[String]) -> Vec<(String, Value)> {
+    let told = |id: &String| Some((id.clone(), is_final(network.rpc(VICTIM), id)?["block_hash"].clone()));
+    ids.iter().filter_map(told).collect()
+}
+
 fn assert_stopped_for_its_disk(network: &mut Network, words: &str) {
     let ended = network.ended(VICTIM);
     let log = network.log(VICTIM);
@@ -97,6 +104,44 @@ fn assert_returns(mut network: Network, said: &[(String, Value)]) {
         assert_eq!(status(network.rpc(at)).unwrap()["evidence"], 0);
     }
     network.stop_and_verify(&[0, 1, 2]);
+}
+
+#[test]
+fn a_file_that_may_not_grow_stops_the_node_with_a_sentence_and_loses_nothing() {
+    let mut network = Network::init(3, &["--delta-ms", "50", "--block-interval-ms", "0"]);
+    // Larger blocks fill the file sooner.
+    let genesis = std::fs::read_to_string(network.genesis()).unwrap();
+    let larger = genesis.replace("block_transactions_max = 32", "block_transactions_max = 512");
+    assert_ne!(genesis, larger);
+    std::fs::write(network.genesis(), larger).unwrap();
+    network.start_bootnode();
+    for at in 0..3 {
+        network.restart(at);
+    }
+    let mut writer = Writer::new(&network.genesis(), 100);
+    let mut ids: Vec<String> = vec![submit(network.rpc(0), &writer.next())];
+    network.final_everywhere(&[0, 1, 2], &ids[0]);
+
+    // The largest file that it may write is what its store is now; the signal that comes with it must not end it wordlessly.
+    let len = std::fs::metadata(network.data(VICTIM).join("chain.redb")).unwrap().len();
+    let limit = Rlimit { current: Some(len), maximum: getrlimit(Resource::Fsize).maximum };
+    let pid = Pid::from_raw(i32::try_from(network.nodes[VICTIM].pid).unwrap());
+    prlimit(pid, Resource::Fsize, limit).unwrap();
+    let mut said = Vec::new();
+    let mut at = 0;
+    eventually("the store wants to grow", || {
+        for _ in 0..64 {
+            let answer = rpc(network.rpc(OTHERS[0]), "quorate_submit", json!([writer.next_with(&[7; 1024])]))?;
+            ids.extend(answer["result"].as_str().map(str::to_owned));
+        }
+        // Each is asked about once; most are final by then.
+        said.extend(told(&network, &ids[at..]));
+        at = ids.len().saturating_sub(128);
+        (!network.lives(VICTIM)).then_some(())
+    });
+    assert!(!said.is_empty());
+    assert_stopped_for_its_disk(&mut network, "the store failed");
+    assert_returns(network, &said);
 }
 
 /// Starts a network whose victim has the shim, lets `fault` begin under load, and gives what it had said by then.
