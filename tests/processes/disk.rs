@@ -192,3 +192,11 @@ fn a_failing_fsync_of_the_store_stops_the_node_with_a_sentence_and_loses_nothing
     assert_stopped_for_its_disk(&mut network, "the store failed");
     assert_returns(network, &said);
 }
+
+/// A guard that can't be written signs nothing more; a validator which can't sign says so by ending, instead of looking healthy.
+#[test]
+fn a_failing_fsync_of_the_guard_stops_the_node_with_a_sentence_and_signs_nothing_more() {
+    let Some((mut network, said)) = with_fault("sync", "validator-2.guard") else { return };
+    assert_stopped_for_its_disk(&mut network, "validator-2.guard");
+    assert_returns(network, &said);
+}

@@ -147,10 +147,11 @@ async fn serve(
     }
 }
 
-/// Why a running node stopped by itself; a store that failed has its own exit code.
+/// Why a running node stopped by itself; a store or guard that failed has its own exit code.
 fn stopped_by_itself(error: &NodeError) -> Failure {
     let exit = match error {
         NodeError::Core(CoreError::Storage { source, .. }) => storage_exit(source),
+        NodeError::Core(CoreError::Guard(_)) => Exit::Disk,
         _ => Exit::Failed,
     };
     Failure::new(exit, crate::exit::with_causes(error))
