@@ -93,6 +93,29 @@ fn a_wrong_genesis_is_named_on_both_sides_and_mixes_nothing() {
     network.assert_same_blocks(&[0, 1, 2]);
 }
 
+#[test]
+fn a_wrong_genesis_is_named_to_a_node_that_finds_nobody_at_the_bootnode() {
+    let mut network = Network::init(3, &["--delta-ms", "100"]);
+    let wrong = network.path().join("genesis-other.toml");
+    std::fs::copy(network.genesis(), &wrong).unwrap();
+    edit(&wrong, &[("chain_name = \"devnet\"", "chain_name = \"another\"")]);
+    let config = network.nodes[2].config.clone();
+    edit(&config, &[("genesis = \"genesis.toml\"", "genesis = \"genesis-other.toml\"")]);
+    network.start_bootnode();
+    for at in 0..3 {
+        network.restart(at);
+    }
+    let told = eventually("its status says that the others are of another network", || {
+        Some(refusals(network.rpc(2))).filter(|told| told.contains("another network"))
+    });
+    let chain = |at: usize| status(network.rpc(at)).unwrap()["chain_id"].as_str().unwrap().to_owned();
+    assert!(told.contains(&chain(0)) && told.contains(&chain(2)), "{told}");
+    assert!(network.log(2).contains("another network"), "{}", network.log(2));
+    let id = submit(network.rpc(0), &Writer::new(&network.genesis(), 2).next());
+    network.final_everywhere(&[0, 1], &id);
+    assert_eq!(network.height(2), 0, "nothing of another network is taken");
+}
+
 /// Four validators, one key of which runs twice: the model `byzantine` withstands that whatever the timing.
 #[test]
 fn a_copied_key_is_noticed_published_as_evidence_and_splits_nothing() {

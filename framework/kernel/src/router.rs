@@ -141,11 +141,26 @@ impl Router {
         }
     }
 
+    fn is_validator(&self, peer: PeerId) -> bool {
+        self.shared.view().validators.index_of(&peer.into()).is_some()
+    }
+
     async fn discovery(&self, event: DiscoveryEvent) -> Option<()> {
         match event {
             DiscoveryEvent::Found { peer, name, address } if peer != PeerId::from(self.shared.who.key) => {
                 tracing::debug!(%peer, name, address, "peer found");
                 self.transport.send(TransportCommand::Dial { peer, address }).await.ok()
+            }
+            DiscoveryEvent::Elsewhere { peer, address, chain_id } if self.is_validator(peer) => {
+                let theirs = chain_id.map_or_else(|| "an unnamed one".to_owned(), |chain_id| chain_id.to_string());
+                let own = self.shared.ledger.genesis.chain_id();
+                let reason = format!(
+                    "a validator of this network's genesis is registered for another network: {theirs} of the peer, {own} of this node"
+                );
+                if self.shared.peers().refused(address.clone(), reason.clone()) {
+                    tracing::warn!(%peer, address, reason, "peer refused");
+                }
+                Some(())
             }
             DiscoveryEvent::Source { reachable, detail } => {
                 if reachable {
