@@ -1,6 +1,16 @@
 //! Who takes part: late joiners, a validator that lost its data, a bootnode that dies.
 
-use crate::support::{Network, Writer, eventually, get, metric, status, submit};
+use serde_json::json;
+
+use crate::support::{Network, Writer, call, eventually, get, metric, status, submit};
+
+/// Rounds of asking the bootnode come every second here.
+const REFRESH: (&str, &str) = ("QUORATE__DISCOVERY__REFRESH_S", "1");
+
+fn connected(network: &Network, at: usize) -> usize {
+    let status = status(network.rpc(at)).unwrap_or_default();
+    status["peers"].as_array().map_or(0, |peers| peers.iter().filter(|peer| peer["connected"] == true).count())
+}
 
 #[test]
 fn a_node_that_joins_late_verifies_from_genesis_and_serves() {
@@ -69,4 +79,45 @@ fn a_key_without_its_guard_is_not_used() {
     assert_eq!(network.ended(0).code(), Some(71));
     let log = network.log(0);
     assert!(log.contains("validator-1.guard: no such guard") && log.contains("--new-validator"), "{log}");
+}
+
+#[test]
+fn a_bootnode_that_dies_stops_nobody_who_is_known_and_newcomers_wait_for_it() {
+    let mut network = Network::init(3, &["--delta-ms", "100", "--block-interval-ms", "0"]);
+    let start = |network: &mut Network, at: usize| {
+        network.spawn_with(at, |command| {
+            command.env(REFRESH.0, REFRESH.1);
+        });
+        network.answers(at);
+    };
+    network.start_bootnode();
+    for at in 0..3 {
+        start(&mut network, at);
+    }
+    for at in 0..3 {
+        eventually("all are connected", || (connected(&network, at) == 2).then_some(()));
+    }
+    network.kill_bootnode();
+    let mut writer = Writer::new(&network.genesis(), 90);
+    let mut id = submit(network.rpc(0), &writer.next());
+    network.final_everywhere(&[0, 1, 2], &id);
+    // A validator that starts without the bootnode knows nobody; those who know it dial it.
+    for at in 0..3 {
+        network.kill(at);
+        start(&mut network, at);
+        id = submit(network.rpc(at), &writer.next());
+        network.final_everywhere(&[0, 1, 2], &id);
+    }
+    // One that nobody knows waits, and says for what.
+    let newcomer = network.add("backend", network.ports_from + 7);
+    start(&mut network, newcomer);
+    eventually("it says that the bootnode does not answer", || {
+        network.log(newcomer).contains("discovery did not answer").then_some(())
+    });
+    assert_eq!((connected(&network, newcomer), network.height(newcomer)), (0, 0));
+    network.start_bootnode();
+    network.final_everywhere(&[newcomer], &id);
+    network.assert_same_blocks(&[0, 1, 2, newcomer]);
+    let listed = call(network.rpc(newcomer), "quorate_validators", json!([]));
+    assert_eq!(listed["validators"].as_array().unwrap().len(), 3);
 }

@@ -259,6 +259,13 @@ impl Network {
         self.bootnode.as_ref().unwrap().id()
     }
 
+    /// `kill -9` of the bootnode.
+    pub(crate) fn kill_bootnode(&mut self) {
+        let mut bootnode = self.bootnode.take().unwrap();
+        bootnode.kill().unwrap();
+        bootnode.wait().unwrap();
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self, at: usize) {
         signal(self.nodes[at].pid, Signal::KILL);
