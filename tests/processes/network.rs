@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Network, QUORATE, Writer, eventually, rpc, signal, status, submit};
+use crate::support::{Network, QUORATE, Writer, eventually, get, rpc, signal, status, submit};
 
 #[test]
 fn a_transaction_becomes_final_with_a_receipt_that_one_flipped_bit_spoils() {
@@ -75,6 +75,13 @@ fn without_a_quorum_nothing_is_final_and_the_status_says_why() {
         eventually("the status says stalled", || status(network.rpc(0)).filter(|status| status["status"] == "stalled"));
     let detail = stalled["detail"].as_str().unwrap();
     assert!(detail.contains("1 of 2") && detail.contains("validator-2"), "{detail}");
+    for path in ["/health", "/ready"] {
+        let (code, text) = get(network.rpc(0), path).unwrap();
+        assert!(
+            code == 200 && text.contains("stalled"),
+            "what is final is served, and {path} says what is missing: {text}"
+        );
+    }
     let pending = rpc(network.rpc(0), "quorate_receipt", json!([id])).unwrap();
     assert_eq!(pending["result"]["status"], "pending");
     network.restart(1);
