@@ -105,6 +105,21 @@ pub enum CoreError {
         #[source]
         source: StorageError,
     },
+    /// The guard could not be written: what it says on the medium is unknown, and nothing more may be signed.
+    #[error("stopped, because the guard beside the key could not be written; nothing more is signed: {0}")]
+    Guard(String),
+}
+
+/// What ends the loop.
+enum Fault {
+    Storage(StorageError),
+    Guard(String),
+}
+
+impl From<StorageError> for Fault {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 /// What the loop is made from.
@@ -171,7 +186,10 @@ pub(crate) async fn run(parts: Parts) -> Result<(), CoreError> {
         ticks: 0,
     };
     let result = core.serve(&mut messages, &mut controls).await;
-    result.map_err(|source| CoreError::Storage { height: core.view.tip.height, source })
+    result.map_err(|fault| match fault {
+        Fault::Storage(source) => CoreError::Storage { height: core.view.tip.height, source },
+        Fault::Guard(why) => CoreError::Guard(why),
+    })
 }
 
 impl Core {
@@ -179,7 +197,7 @@ impl Core {
         &mut self,
         messages: &mut mpsc::Receiver<Envelope>,
         controls: &mut mpsc::Receiver<Control>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), Fault> {
         self.start()?;
         loop {
             self.drain().await?;
@@ -259,7 +277,7 @@ impl Core {
     }
 
     /// Steps the engine through every event that waits, and carries out what it wants.
-    async fn drain(&mut self) -> Result<(), StorageError> {
+    async fn drain(&mut self) -> Result<(), Fault> {
         let mut actions = Vec::new();
         while let Some(event) = self.queue.pop_front() {
             if self.halted {
@@ -288,10 +306,10 @@ impl Core {
         Ok(())
     }
 
-    async fn act(&mut self, action: Action) -> Result<(), StorageError> {
+    async fn act(&mut self, action: Action) -> Result<(), Fault> {
         match action {
             Action::Persist(record) => self.persist(&record)?,
-            Action::Sign(request) => self.sign(&request),
+            Action::Sign(request) => self.sign(&request)?,
             Action::Broadcast(bytes) => self.send(TransportCommand::Broadcast { class: Class::Consensus, bytes }).await,
             Action::Send { to, bytes } => {
                 self.send(TransportCommand::Send { to, class: Class::Consensus, bytes }).await;
@@ -354,13 +372,15 @@ impl Core {
         Ok(())
     }
 
-    fn sign(&mut self, request: &SignRequest) {
+    fn sign(&mut self, request: &SignRequest) -> Result<(), Fault> {
         let result = match &mut self.signer {
             Some(signer) => signer.sign(request),
             None => Err(SignRefused::NoKey),
         };
         match &result {
             Ok(_) => self.shared.metrics.signatures.inc(),
+            // A validator that can't sign any more must not look like one that can.
+            Err(SignRefused::Failed(why)) => return Err(Fault::Guard(why.clone())),
             Err(refused) => {
                 tracing::warn!(error = refused as &dyn std::error::Error, "signature refused");
                 self.shared.metrics.signatures_refused.inc()
@@ -368,6 +388,7 @@ impl Core {
         };
         let digest = request.digest(&self.shared.ledger.genesis.chain_id());
         self.queue.push_back(Event::Signed { guard: request.guard, digest, result });
+        Ok(())
     }
 
     fn build(&mut self, token: u64, round: quorate::Round, limits: &BlockLimits) -> Result<(), StorageError> {

@@ -1,22 +1,13 @@
 //! Plugins from shared libraries in real nodes: what an operator sees, and that it does not matter where a plugin comes from.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    dead_code,
-    reason = "tests may panic, and share more than each needs"
-)]
-
-mod support;
-
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
 use serde_json::{Value, json};
-use support::{Network, QUORATE, Writer, call, eventually, is_final, status};
+
+use crate::support::{Network, QUORATE, Writer, call, eventually, is_final, status};
 
 /// A library of this workspace, which cargo built because the tests depend on its crate.
 fn built(name: &str) -> PathBuf {
@@ -157,7 +148,7 @@ fn a_validator_goes_on_with_the_same_consensus_from_a_library() {
     network.kill(1);
     let third = submit(&network, 0);
     eventually("the library's vote counts", || is_final(network.rpc(2), &third));
-    let log = std::fs::read_to_string(network.directory.path().join("restarted-0.log")).unwrap();
+    let log = network.log(0);
     assert!(log.contains("plugin library loaded"), "{log}");
     assert_eq!(status(network.rpc(0)).unwrap()["engine"]["halted"], Value::Null);
 }
