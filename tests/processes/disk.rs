@@ -127,8 +127,8 @@ fn a_file_that_may_not_grow_stops_the_node_with_a_sentence_and_loses_nothing() {
     let limit = Rlimit { current: Some(len), maximum: getrlimit(Resource::Fsize).maximum };
     let pid = Pid::from_raw(i32::try_from(network.nodes[VICTIM].pid).unwrap());
     prlimit(pid, Resource::Fsize, limit).unwrap();
-    let mut said = Vec::new();
-    let mut at = 0;
+    let mut said = told(&network, &ids);
+    let mut at = ids.len();
     eventually("the store wants to grow", || {
         for _ in 0..64 {
             let answer = rpc(network.rpc(OTHERS[0]), "quorate_submit", json!([writer.next_with(&[7; 1024])]))?;

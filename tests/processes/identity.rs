@@ -75,7 +75,7 @@ fn a_wrong_genesis_is_named_on_both_sides_and_mixes_nothing() {
             Some(refusals(network.rpc(at))).filter(|told| told.contains("wrong network"))
         });
         assert!(told.contains(&right) && told.contains(&other), "{told}");
-        assert!(network.log(at).contains("wrong network"), "{}", network.log(at));
+        network.says(at, "wrong network");
     }
     let id = submit(network.rpc(0), &Writer::new(&network.genesis(), 1).next());
     network.final_everywhere(&[0, 1], &id);
@@ -110,7 +110,7 @@ fn a_wrong_genesis_is_named_to_a_node_that_finds_nobody_at_the_bootnode() {
     });
     let chain = |at: usize| status(network.rpc(at)).unwrap()["chain_id"].as_str().unwrap().to_owned();
     assert!(told.contains(&chain(0)) && told.contains(&chain(2)), "{told}");
-    assert!(network.log(2).contains("another network"), "{}", network.log(2));
+    network.says(2, "another network");
     let id = submit(network.rpc(0), &Writer::new(&network.genesis(), 2).next());
     network.final_everywhere(&[0, 1], &id);
     assert_eq!(network.height(2), 0, "nothing of another network is taken");
@@ -184,7 +184,7 @@ fn a_copied_key_is_noticed_published_as_evidence_and_splits_nothing() {
         let accused = call(network.rpc(at), "quorate_evidence", json!([]));
         let names: Vec<&Value> = accused.as_array().unwrap().iter().map(|one| &one["name"]).collect();
         assert!(names.iter().all(|name| **name == "validator-2"), "nobody else is accused: {names:?}");
-        assert!(network.log(at).contains("a validator misbehaved"));
+        network.says(at, "a validator misbehaved");
     }
     network.stop_and_verify(&HONEST);
 }
@@ -218,7 +218,7 @@ fn an_older_data_directory_put_back_is_noticed_and_signs_nothing_below_its_guard
     copy(&older, &network.data(0));
     network.restart(0);
     assert!(network.height(0) < height);
-    assert!(network.log(0).contains("the data directory is older than the guard"), "{}", network.log(0));
+    network.says(0, "the data directory is older than the guard");
     let id = submit(network.rpc(0), &writer.next());
     let url = network.rpc(0).to_owned();
     let figure = |name: &str| metric(&url, name).unwrap();

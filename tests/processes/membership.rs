@@ -56,7 +56,7 @@ fn a_validator_that_lost_its_data_and_kept_its_guard_rebuilds_it_and_votes_again
     let second = submit(network.rpc(0), &writer.next());
     network.final_everywhere(&[0, 1], &second);
     network.restart(2);
-    assert!(network.log(2).contains("the data directory is older than the guard"), "{}", network.log(2));
+    network.says(2, "the data directory is older than the guard");
     for id in [&first, &second] {
         network.final_everywhere(&[2], id);
     }
@@ -111,9 +111,7 @@ fn a_bootnode_that_dies_stops_nobody_who_is_known_and_newcomers_wait_for_it() {
     // One that nobody knows waits, and says for what.
     let newcomer = network.add("backend", network.ports_from + 7);
     start(&mut network, newcomer);
-    eventually("it says that the bootnode does not answer", || {
-        network.log(newcomer).contains("discovery did not answer").then_some(())
-    });
+    network.says(newcomer, "discovery did not answer");
     assert_eq!((connected(&network, newcomer), network.height(newcomer)), (0, 0));
     network.start_bootnode();
     network.final_everywhere(&[newcomer], &id);

@@ -170,6 +170,11 @@ impl Network {
         std::fs::read_to_string(self.log_path(&self.nodes[at].name)).unwrap_or_default()
     }
 
+    /// Waits until a node that was started here has written these words.
+    pub(crate) fn says(&self, at: usize, words: &str) {
+        eventually(&format!("{} says \"{words}\"", self.nodes[at].name), || self.log(at).contains(words).then_some(()));
+    }
+
     fn run_devnet(&mut self, extra: &[&str]) {
         let list = self.path().join("nodes.json");
         drop(std::fs::remove_file(&list));
