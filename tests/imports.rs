@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("framework/kernel", &["quorate"]),
     // Itself: its tests have the planted bugs, a node never does.
     ("plugins/poa", &["quorate", "quorate-testkit", "quorate-poa"]),
+    ("plugins/bft-tendermint", &["quorate", "quorate-testkit"]),
     ("plugins/solo", &["quorate", "quorate-testkit"]),
     ("plugins/storage-redb", &["quorate", "quorate-testkit"]),
     ("plugins/transport-http", &["quorate", "quorate-testkit"]),
