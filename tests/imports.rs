@@ -24,6 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "quorate",
             "quorate-kernel",
             "quorate-poa",
+            "quorate-bft-tendermint",
             "quorate-solo",
             "quorate-storage-redb",
             "quorate-transport-http",

@@ -28,6 +28,9 @@ pub(crate) fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) ->
     }
 }
 
+/// Ports of a network of six validators: bootnode, two for each validator, and the gateway's, which isn't run.
+const PORTS: u16 = 15;
+
 /// One node of a network.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeInfo {
@@ -63,11 +66,11 @@ pub(crate) fn free_ports(count: u16) -> u16 {
 }
 
 impl Network {
-    /// Starts three validators and a bootnode with blocks as soon as there is work.
+    /// Starts three validators, or as many as `extra` says up to six, and a bootnode, with blocks every tenth of a second.
     pub(crate) fn start(extra: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut network =
-            Self { directory, devnet: None, nodes: Vec::new(), restarted: Vec::new(), ports_from: free_ports(9) };
+            Self { directory, devnet: None, nodes: Vec::new(), restarted: Vec::new(), ports_from: free_ports(PORTS) };
         network.run_devnet(extra);
         network
     }

@@ -56,7 +56,11 @@ fn every_vote_is_on_record_before_it_is_signed() {
                     Action::Sign(again) if again.guard == request.guard => Some(again.clone()),
                     _ => None,
                 });
-                assert_eq!(again, std::slice::from_ref(request), "the same is asked for again, and nothing else in its place");
+                assert_eq!(
+                    again,
+                    std::slice::from_ref(request),
+                    "the same is asked for again, and nothing else in its place"
+                );
             }
             _ => {}
         }
