@@ -25,6 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plugins/poa/dylib", &["quorate-abi", "quorate-poa"]),
     // Itself: its tests have the planted bugs, a node never does.
     ("plugins/poa", &["quorate", "quorate-testkit", "quorate-poa"]),
+    ("plugins/bft-tendermint", &["quorate", "quorate-testkit"]),
     ("plugins/solo", &["quorate", "quorate-testkit"]),
     ("plugins/storage-redb", &["quorate", "quorate-testkit"]),
     ("plugins/transport-http", &["quorate", "quorate-testkit"]),
@@ -55,6 +56,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "quorate-poa",
             "quorate-poa-dylib",
             "quorate-faulty",
+            "quorate-bft-tendermint",
             "quorate-solo",
             "quorate-storage-redb",
             "quorate-transport-http",

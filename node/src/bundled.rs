@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quorate::{Application, FinalityProof, Genesis, Settings, consensus::Context, plugin::StoragePlugin};
+use quorate_bft_tendermint::TendermintPlugin;
 use quorate_discovery_bootnode::{BootnodeDiscoveryPlugin, RegistryServicePlugin, StaticDiscoveryPlugin};
 use quorate_kernel::registry::Registry;
 use quorate_kv::KvPlugin;
@@ -23,6 +24,7 @@ const STORAGE: &str = "redb";
 pub fn registry() -> Registry {
     Registry::new()
         .with_consensus(PoaPlugin)
+        .with_consensus(TendermintPlugin)
         .with_consensus(SoloPlugin)
         .with_consensus(FollowerPlugin)
         .with_storage(RedbPlugin)

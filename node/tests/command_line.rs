@@ -67,6 +67,11 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (vec!["run"], "--config"),
         (vec!["init", "--dir", "x", "--validators", "0"], "1..=64"),
         (vec!["init", "--dir", "x", "--fault-model", "none"], "byzantine-sync"),
+        (vec!["init", "--dir", "x", "--consensus", "tendermint"], "bft-tendermint"),
+        (
+            vec!["init", "--dir", "x", "--consensus", "bft-tendermint", "--delta-ms", "9"],
+            "--delta-ms is an option of poa; bft-tendermint has no such setting",
+        ),
         (vec!["verify"], "--data"),
         (vec!["verify", "a", "--rpc", "b"], "cannot be used with"),
         (vec!["plugin", "list", "--log-level", "loud=="], "--log-level"),
@@ -230,13 +235,32 @@ fn devnet_names_the_port_in_use_and_its_node() {
 }
 
 #[test]
+fn init_writes_a_network_of_tendermint_that_checks() {
+    let folder = tempfile::tempdir().unwrap();
+    let net = folder.path().join("net");
+    let options = ["--validators", "4", "--ports-from", "9150", "--consensus", "bft-tendermint"];
+    let output = init(&net, &options);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    for name in ["validator-1", "backend"] {
+        let config = net.join(format!("{name}.toml"));
+        let output = quorate(&["check", "--config", config.to_str().unwrap(), "--json"]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stdout(&output).contains("4 validators, 3 must agree: 1 may be stopped or dishonest"), "{name}");
+    }
+}
+
+#[test]
 fn devnet_refuses_options_that_its_network_does_not_have() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().to_str().unwrap();
     assert_eq!(code(&init(folder.path(), &["--ports-from", "9400"])), 0);
-    for option in
-        [["--validators", "4"], ["--block-interval-ms", "1"], ["--ports-from", "9500"], ["--fault-model", "crash"]]
-    {
+    for option in [
+        ["--validators", "4"],
+        ["--block-interval-ms", "1"],
+        ["--ports-from", "9500"],
+        ["--fault-model", "crash"],
+        ["--consensus", "bft-tendermint"],
+    ] {
         let output = quorate(&[&["devnet", "--dir", directory], option.as_slice()].concat());
         assert_eq!(code(&output), 2, "{option:?}");
         assert!(stderr(&output).contains("--fresh"), "{}", stderr(&output));

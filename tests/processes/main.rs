@@ -10,3 +10,4 @@ mod libraries;
 mod membership;
 mod network;
 mod support;
+mod tendermint;

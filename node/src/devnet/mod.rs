@@ -48,6 +48,7 @@ Examples:
   quorate devnet                                   three validators, a block every 5 s, in ./devnet
   quorate devnet --fresh --block-interval-ms 0     start over; a block as soon as there is work
   quorate devnet --dir /tmp/n --validators 4 --ports-from 9000
+  quorate devnet --dir /tmp/t --validators 4 --consensus bft-tendermint
 
 Each node writes its log to DIR/logs/NAME.log (32 MiB at most, and one before); its warnings and errors are shown here too, \
 each after the node's name. DIR/nodes.json lists name, role, pid, addresses and files of every node once all are ready. \
@@ -130,7 +131,9 @@ fn same_options(directory: &Path, options: &NetworkOptions) -> Result<(), Failur
         .and_then(|address| address.rsplit(':').next())
         .unwrap_or_default()
         .to_owned();
+    options.check_consensus()?;
     let wanted = [
+        ("--consensus", options.consensus.map(|c| c.as_str().to_owned()), text(&["consensus", "plugin"])),
         ("--validators", options.validators.map(|n| n.to_string()), validators),
         (
             "--block-interval-ms",

@@ -1,11 +1,14 @@
 //! The text of a network's `genesis.toml`, every key commented.
 
-use crate::network::Plan;
+use crate::network::{ConsensusChoice, Plan};
 
 /// Renders genesis.
 pub fn genesis(plan: &Plan) -> String {
-    let Plan { chain_name, genesis_time, block_interval_ms, delta_ms, application, .. } = plan;
-    let fault_model = plan.fault_model.as_str();
+    let Plan { chain_name, genesis_time, application, .. } = plan;
+    let consensus_settings = match plan.consensus {
+        ConsensusChoice::Poa => poa(plan),
+        ConsensusChoice::BftTendermint => bft_tendermint(plan),
+    };
     let mut text = format!(
         r#"# Genesis: what all nodes of this network agree on before the first block. The chain id is the hash of these values
 # (comments and the order of keys do not count), and every signature covers it: a node with other values is of another
@@ -18,7 +21,29 @@ genesis_time = {genesis_time}
 
 # How blocks are decided.
 [consensus]
-# Validators take turns, and a quorum of signatures makes a block final.
+{consensus_settings}
+# What the chain is for.
+[application]
+{application_settings}
+# The validators in turn order; block h is made by number h modulo their count, counted from 0. Each has a name, for people,
+# and its node's public key (`quorate key show`).
+"#,
+        name = quoted(chain_name),
+        application_settings = application_settings(application),
+    );
+    for member in &plan.validators {
+        let (name, public_key) = (quoted(&member.name), member.public_key);
+        text.push_str(&format!("[[validator]]\nname = {name}\npublic_key = \"{public_key}\"\n\n"));
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+fn poa(plan: &Plan) -> String {
+    let Plan { block_interval_ms, delta_ms, .. } = plan;
+    format!(
+        r#"# Validators take turns, and a quorum of signatures makes a block final.
 plugin = "poa"
 # What the network withstands:
 #   "crash"           some may stop and return (1 of 3), on any network; a dishonest validator is noticed, not withstood;
@@ -42,24 +67,37 @@ heartbeat_ms = 60000
 timeout_ms_max = {timeout_ms_max}
 # How far a block's time may be ahead of a validator's clock, in milliseconds.
 drift_ms = 2000
-
-# What the chain is for.
-[application]
-{application_settings}
-# The validators in turn order; block h is made by number h modulo their count, counted from 0. Each has a name, for people,
-# and its node's public key (`quorate key show`).
 "#,
-        name = quoted(chain_name),
+        fault_model = plan.fault_model.as_str(),
         timeout_ms_max = delta_ms.saturating_mul(20).max(30_000),
-        application_settings = application_settings(application),
-    );
-    for member in &plan.validators {
-        let (name, public_key) = (quoted(&member.name), member.public_key);
-        text.push_str(&format!("[[validator]]\nname = {name}\npublic_key = \"{public_key}\"\n\n"));
-    }
-    text.truncate(text.trim_end().len());
-    text.push('\n');
-    text
+    )
+}
+
+fn bft_tendermint(plan: &Plan) -> String {
+    let Plan { block_interval_ms, .. } = plan;
+    format!(
+        r#"# Tendermint: more than two thirds of the validators make a block final, on any network. Fewer than a third may be stopped
+# or dishonest: 1 of 4, 2 of 7; none of 3.
+plugin = "bft-tendermint"
+# Time between blocks, in milliseconds. 0 makes a block as soon as there is work.
+block_interval_ms = {block_interval_ms}
+# Transactions in a block at most.
+block_transactions_max = 32
+# Bytes of a block at most.
+block_bytes_max = 1048576
+# Blocks without transactions: "always" at every interval, "never", or "heartbeat" every heartbeat_ms.
+empty_blocks = "heartbeat"
+# Time between blocks while there is nothing to decide, in milliseconds.
+heartbeat_ms = 60000
+# How long a proposal, and then missing votes, are waited for at first, in milliseconds. Nothing but speed depends on it.
+timeout_propose_ms = 1000
+timeout_vote_ms = 500
+# How long these waits may grow to, in milliseconds, when attempts fail.
+timeout_ms_max = 30000
+# How far a block's time may be ahead of a validator's clock, in milliseconds.
+drift_ms = 2000
+"#
+    )
 }
 
 fn application_settings(plugin: &str) -> String {

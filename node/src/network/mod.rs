@@ -9,5 +9,5 @@ mod ports;
 pub use files::{ADMIN_TOKEN, Directory, Files, is_network, render, write_new};
 pub use genesis_file::genesis;
 pub use node_files::{backend, bootnode, validator};
-pub use plan::{FaultModel, Member, NetworkOptions, Plan, VALIDATORS_MAX};
+pub use plan::{ConsensusChoice, FaultModel, Member, NetworkOptions, Plan, VALIDATORS_MAX};
 pub use ports::Ports;

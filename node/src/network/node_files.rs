@@ -76,7 +76,7 @@ pub fn validator(plan: &Plan, index: u16, member: &Member) -> String {
     let role = "validator: votes with its key, which genesis lists.";
     let mut text = head(plan, &what, &member.name, "validator", role);
     let comment = "The plugin that genesis names. What all nodes must agree on stands there, not here.";
-    text.push_str(&slots(plan, "poa", comment, plan.ports.rpc(index), plan.ports.peer(index)));
+    text.push_str(&slots(plan, plan.consensus.as_str(), comment, plan.ports.rpc(index), plan.ports.peer(index)));
     text
 }
 

@@ -16,13 +16,16 @@ pub struct NetworkOptions {
     /// How many validators [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(VALIDATORS_MAX)))]
     pub validators: Option<u16>,
+    /// How blocks are decided [default: poa]
+    #[arg(long, value_enum, value_name = "PLUGIN")]
+    pub consensus: Option<ConsensusChoice>,
     /// Time between blocks, in milliseconds; 0 makes them as soon as there is work [default: 5000]
     #[arg(long, value_name = "MS")]
     pub block_interval_ms: Option<u64>,
-    /// What the network withstands [default: crash below 3 validators, byzantine-sync with 3, byzantine from 4 on]
+    /// What a network of poa withstands [default: crash below 3 validators, byzantine-sync with 3, byzantine from 4 on]
     #[arg(long, value_enum, value_name = "MODEL")]
     pub fault_model: Option<FaultModel>,
-    /// Bound on the delay between honest validators, in milliseconds; byzantine-sync relies on it [default: 400]
+    /// Bound on the delay between honest validators of poa, in milliseconds; byzantine-sync relies on it [default: 400]
     #[arg(long, value_name = "MS")]
     pub delta_ms: Option<u64>,
     /// Use consecutive ports: bootnode P, RPC P+1.., peers P+N+1.., gateway P+2N+1 and P+2N+2 [default: 8546, 8001..,
@@ -41,6 +44,42 @@ impl NetworkOptions {
     /// How many validators are wanted.
     pub fn validator_count(&self) -> u16 {
         self.validators.unwrap_or(3)
+    }
+
+    /// Refuses options of `poa` for another consensus.
+    ///
+    /// # Errors
+    ///
+    /// A usage error which names the option.
+    pub fn check_consensus(&self) -> Result<(), Failure> {
+        let consensus = self.consensus.unwrap_or_default();
+        let poa = [("--fault-model", self.fault_model.is_some()), ("--delta-ms", self.delta_ms.is_some())];
+        match poa.into_iter().find(|(_, given)| *given && consensus != ConsensusChoice::Poa) {
+            Some((option, _)) => {
+                Err(Failure::usage(format!("{option} is an option of poa; {} has no such setting", consensus.as_str())))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The consensus of a new network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ConsensusChoice {
+    /// Validators take turns; what the network withstands is chosen by --fault-model
+    #[default]
+    Poa,
+    /// Tendermint: fewer than a third may be stopped or dishonest, on any network; takes four validators for one
+    BftTendermint,
+}
+
+impl ConsensusChoice {
+    /// The plugin's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ConsensusChoice::Poa => "poa",
+            ConsensusChoice::BftTendermint => "bft-tendermint",
+        }
     }
 }
 
@@ -91,11 +130,13 @@ pub struct Plan {
     pub chain_name: String,
     /// `genesis_time` as in TOML.
     pub genesis_time: String,
-    /// What it withstands.
+    /// How blocks are decided.
+    pub consensus: ConsensusChoice,
+    /// What a network of `poa` withstands.
     pub fault_model: FaultModel,
     /// Between blocks.
     pub block_interval_ms: u64,
-    /// Between honest validators.
+    /// Between honest validators of `poa`.
     pub delta_ms: u64,
     /// The application's plugin.
     pub application: String,
@@ -112,12 +153,14 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// A usage error for ports that do not fit.
+    /// A usage error for ports that do not fit, and for options which the consensus does not have.
     pub fn new(options: &NetworkOptions, validators: Vec<Member>, genesis_time: Option<&str>) -> Result<Self, Failure> {
+        options.check_consensus()?;
         let count = u16::try_from(validators.len()).unwrap_or(u16::MAX);
         Ok(Self {
             chain_name: options.chain_name.clone().unwrap_or_else(|| "devnet".into()),
             genesis_time: genesis_time.map_or_else(now, str::to_owned),
+            consensus: options.consensus.unwrap_or_default(),
             fault_model: options.fault_model.unwrap_or(FaultModel::for_validators(count)),
             block_interval_ms: options.block_interval_ms.unwrap_or(5000),
             delta_ms: options.delta_ms.unwrap_or(400),

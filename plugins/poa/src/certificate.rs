@@ -3,13 +3,16 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use quorate::{ChainId, Hash, Height, Round, Signature, ValidatorIndex, ValidatorSet, consensus::ProofError};
+use quorate::{
+    ChainId, Hash, Height, Round, Signature, ValidatorIndex, ValidatorSet,
+    consensus::ProofError,
+    engine::{Claim, Verified},
+};
 
 use crate::{
     planted::{Bugs, PlantedBug},
     settings::Rules,
     signing::{timeout_request, vote_request},
-    verified::{Claim, Verified},
 };
 
 /// The two votes for a block.

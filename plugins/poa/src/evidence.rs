@@ -3,13 +3,12 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use quorate::{
     ChainId, Hash, Height, Round, Signature, ValidatorIndex, ValidatorSet, application::Misbehaviour,
-    consensus::ProofError,
+    consensus::ProofError, engine::Verified,
 };
 
 use crate::{
     certificate::{Judge, VoteKind},
     signing::{proposal_request, timeout_request, vote_request},
-    verified::Verified,
 };
 
 /// A vote's block and signature.

@@ -27,7 +27,6 @@ mod plugin;
 mod proof;
 mod settings;
 mod signing;
-mod verified;
 
 pub use certificate::{QuorumCertificate, TimeoutCertificate, TimeoutEntry, VoteKind};
 pub use evidence::{Evidence, SignedHash, SignedProposal};

@@ -5,6 +5,7 @@ use quorate::{
     ChainId, FinalityProof, Hash, Header, Height, ValidatorSet,
     application::Misbehaviour,
     consensus::{Certificate, PROOF_BYTES_MAX, ProofError},
+    engine::Verified,
     validators::VALIDATORS_MAX,
 };
 
@@ -12,7 +13,6 @@ use crate::{
     certificate::{Judge, QuorumCertificate, VoteKind},
     evidence::Evidence,
     model::FaultModel,
-    verified::Verified,
 };
 
 // Kind, height, round, hash and count, then an index and a signature each.

@@ -1,12 +1,10 @@
 //! Deciding: a commit certificate, the block it names, and the kernel told to commit it.
 
 use bytes::Bytes;
-use quorate::{Block, Hash, PeerId, block::HEADER_BYTES, consensus::Action};
+use quorate::{Block, Hash, PeerId, block::HEADER_BYTES, consensus::Action, engine::Judgement};
 
 use super::{
-    Engine, Fault,
-    blocks::Judgement,
-    fault,
+    Engine, Fault, fault,
     state::{Deadlines, Decision},
 };
 use crate::{

@@ -1,8 +1,6 @@
 //! The state machine. Handlers note what an event says; `advance` then does all that has become due.
 
-mod blocks;
 mod decide;
-mod peers;
 mod proposals;
 mod repair;
 mod rounds;
@@ -19,20 +17,16 @@ use bytes::Bytes;
 use quorate::{
     Block, ChainId, Consensus, Hash, Height, Instant, PeerId, Timestamp, ValidatorIndex, ValidatorSet,
     consensus::{Action, EngineStatus, Event, ProofError, Tip, Verdict},
+    engine::{Judgement, Peers, Verified},
 };
 
-use self::{
-    blocks::Judgement,
-    peers::Peers,
-    state::{AtHeight, Deadlines, came},
-};
+use self::state::{AtHeight, Deadlines, came};
 use crate::{
     certificate::{Judge, QuorumCertificate, quorum},
     evidence::Evidence,
     message::Message,
     planted::{Bugs, PlantedBug},
     settings::Rules,
-    verified::Verified,
 };
 
 /// The engine's only timer: the earliest of its deadlines.

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::{Block, Hash, Round, block::HEADER_BYTES, consensus::Action};
+use quorate::{Block, Hash, Round, block::HEADER_BYTES, consensus::Action, engine::Judgement};
 
 use super::{
-    Engine, Fault,
-    blocks::Judgement,
-    fault,
+    Engine, Fault, fault,
     state::{Asked, Proposing, Seen},
 };
 use crate::{

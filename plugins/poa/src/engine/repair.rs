@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::{Hash, Height, PeerId, Round, ValidatorIndex, consensus::Action};
+use quorate::{Hash, Height, PeerId, Round, ValidatorIndex, consensus::Action, engine::HEIGHTS_AHEAD};
 
 use super::{
     Engine, Fault,
-    peers::HEIGHTS_AHEAD,
     state::{ROUNDS_KEPT, Seen},
 };
 use crate::{

@@ -8,11 +8,11 @@ use quorate::{
     Block, Hash, Height, Instant, PeerId, Round, Signature, ValidatorIndex,
     block::BLOCK_BYTES_MAX,
     consensus::{Guard, SAVED_BYTES_MAX},
+    engine::Blocks,
 };
 
 use crate::{
     certificate::{QuorumCertificate, TimeoutCertificate, VoteKind},
-    engine::blocks::Blocks,
     evidence::SignedProposal,
     message::OVERHEAD_BYTES_MAX,
 };

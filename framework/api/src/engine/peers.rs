@@ -5,23 +5,23 @@ use std::{
     time::Duration,
 };
 
+use crate::primitives::{Height, Instant, PeerId};
 use bytes::Bytes;
-use quorate::{Height, Instant, PeerId};
 
 /// Peers remembered at most.
-pub(crate) const PEERS_MAX: usize = 1024;
+pub const PEERS_MAX: usize = 1024;
 
 /// Answers which a peer may have at once.
-pub(crate) const ANSWERS_MAX: u32 = 8;
+pub const ANSWERS_MAX: u32 = 8;
 
 /// One more answer is allowed this often.
-pub(crate) const ANSWER_EVERY: Duration = Duration::from_millis(50);
+pub const ANSWER_EVERY: Duration = Duration::from_millis(50);
 
 /// Messages of one peer for the next heights kept at most.
-pub(crate) const AHEAD_MAX: usize = 64;
+pub const AHEAD_MAX: usize = 64;
 
 /// Who is more heights ahead than this is greeted.
-pub(crate) const HEIGHTS_AHEAD: u64 = 2;
+pub const HEIGHTS_AHEAD: u64 = 2;
 
 #[derive(Debug)]
 struct Peer {
@@ -40,7 +40,7 @@ impl Peer {
 
 /// All peers that were heard of.
 #[derive(Debug, Default)]
-pub(crate) struct Peers(BTreeMap<PeerId, Peer>);
+pub struct Peers(BTreeMap<PeerId, Peer>);
 
 impl Peers {
     fn peer(&mut self, id: PeerId, now: Instant) -> Option<&mut Peer> {
@@ -51,7 +51,7 @@ impl Peers {
     }
 
     /// A new link: everything may be answered again.
-    pub(crate) fn up(&mut self, id: PeerId, now: Instant) {
+    pub fn up(&mut self, id: PeerId, now: Instant) {
         if let Some(peer) = self.peer(id, now) {
             peer.up = true;
             peer.answers = ANSWERS_MAX;
@@ -59,7 +59,7 @@ impl Peers {
     }
 
     /// The link is gone; says whether it was the last.
-    pub(crate) fn down(&mut self, id: &PeerId) -> bool {
+    pub fn down(&mut self, id: &PeerId) -> bool {
         let Some(peer) = self.0.get_mut(id) else { return false };
         let was_up = std::mem::take(&mut peer.up);
         // What it said before stays said.
@@ -70,7 +70,7 @@ impl Peers {
     }
 
     /// Whether the peer may have one more answer now; takes it.
-    pub(crate) fn may_answer(&mut self, id: PeerId, now: Instant) -> bool {
+    pub fn may_answer(&mut self, id: PeerId, now: Instant) -> bool {
         let Some(peer) = self.peer(id, now) else { return false };
         let more = now.since(peer.refilled).as_micros() / ANSWER_EVERY.as_micros();
         if more > 0 {
@@ -85,14 +85,7 @@ impl Peers {
     /// Keeps a message for a later height; the oldest of the same peer give way. Says the highest height of those that are lost.
     ///
     /// The newest matter: whoever is far behind gets there by catch-up, and then needs what is being said there.
-    pub(crate) fn keep(
-        &mut self,
-        id: PeerId,
-        now: Instant,
-        height: Height,
-        bytes: Bytes,
-        bytes_max: usize,
-    ) -> Option<Height> {
+    pub fn keep(&mut self, id: PeerId, now: Instant, height: Height, bytes: Bytes, bytes_max: usize) -> Option<Height> {
         let Some(peer) = self.peer(id, now).filter(|_| bytes.len() <= bytes_max) else { return Some(height) };
         let mut lost = None;
         while peer.ahead.len() >= AHEAD_MAX || peer.ahead_bytes.saturating_add(bytes.len()) > bytes_max {
@@ -106,7 +99,7 @@ impl Peers {
     }
 
     /// Takes out the messages kept for `height`, peer by peer; older ones are dropped.
-    pub(crate) fn take(&mut self, height: Height) -> Vec<(PeerId, Bytes)> {
+    pub fn take(&mut self, height: Height) -> Vec<(PeerId, Bytes)> {
         let mut taken = Vec::new();
         for (id, peer) in &mut self.0 {
             for (of, bytes) in std::mem::take(&mut peer.ahead) {
@@ -124,7 +117,7 @@ impl Peers {
     }
 
     /// Whether a message of a later height waits: someone is ahead.
-    pub(crate) fn any_ahead(&self) -> bool {
+    pub fn any_ahead(&self) -> bool {
         self.0.values().any(|peer| !peer.ahead.is_empty())
     }
 }

@@ -1,13 +1,16 @@
 //! Blocks of the height being decided, and what is known of them.
 
-use quorate::{Block, Hash, Instant};
+use crate::{
+    block::Block,
+    primitives::{Hash, Instant},
+};
 
 /// Blocks kept at most: two of each of the last rounds, and the one that is locked.
-pub(crate) const BLOCKS_MAX: usize = 8;
+pub const BLOCKS_MAX: usize = 8;
 
 /// What this node knows of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Judgement {
+pub enum Judgement {
     /// Nobody asked yet.
     Unasked,
     /// The kernel was asked.
@@ -27,7 +30,7 @@ struct Entry {
 
 /// The blocks, the one used last at the end.
 #[derive(Debug, Default)]
-pub(crate) struct Blocks(Vec<Entry>);
+pub struct Blocks(Vec<Entry>);
 
 impl Blocks {
     fn entry(&self, hash: &Hash) -> Option<&Entry> {
@@ -35,7 +38,7 @@ impl Blocks {
     }
 
     /// Adds a block, or marks it as used; the oldest which `keep` does not name gives way.
-    pub(crate) fn insert(&mut self, block: Block, now: Instant, keep: &[Hash]) {
+    pub fn insert(&mut self, block: Block, now: Instant, keep: &[Hash]) {
         let hash = block.hash();
         if let Some(at) = self.0.iter().position(|entry| entry.block.hash() == hash) {
             let entry = self.0.remove(at);
@@ -49,26 +52,28 @@ impl Blocks {
         self.0.push(Entry { block, seen_at: now, judgement: Judgement::Unasked });
     }
 
-    pub(crate) fn get(&self, hash: &Hash) -> Option<&Block> {
+    /// The block, when it is here.
+    pub fn get(&self, hash: &Hash) -> Option<&Block> {
         self.entry(hash).map(|entry| &entry.block)
     }
 
     /// When the block was first seen here.
-    pub(crate) fn seen_at(&self, hash: &Hash) -> Option<Instant> {
+    pub fn seen_at(&self, hash: &Hash) -> Option<Instant> {
         self.entry(hash).map(|entry| entry.seen_at)
     }
 
     /// What is known of the block; `None` when it is not here.
-    pub(crate) fn judgement(&self, hash: &Hash) -> Option<&Judgement> {
+    pub fn judgement(&self, hash: &Hash) -> Option<&Judgement> {
         self.entry(hash).map(|entry| &entry.judgement)
     }
 
-    pub(crate) fn is_valid(&self, hash: &Hash) -> bool {
+    /// Whether it was built or found valid here.
+    pub fn is_valid(&self, hash: &Hash) -> bool {
         self.judgement(hash) == Some(&Judgement::Valid)
     }
 
     /// Notes a judgement; the first definite one stays.
-    pub(crate) fn judge(&mut self, hash: &Hash, judgement: Judgement) {
+    pub fn judge(&mut self, hash: &Hash, judgement: Judgement) {
         if let Some(entry) = self.0.iter_mut().find(|entry| entry.block.hash() == *hash)
             && matches!(entry.judgement, Judgement::Unasked | Judgement::Asked)
         {

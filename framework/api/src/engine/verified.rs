@@ -2,20 +2,23 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use quorate::{
-    Hash, PublicKey, Signature,
+use crate::{
+    primitives::{Hash, PublicKey, Signature},
     signature::{Signed, verify_batch},
 };
 
 /// Good signatures remembered at most.
-pub(crate) const VERIFIED_MAX: usize = 4096;
+pub const VERIFIED_MAX: usize = 4096;
 
 /// One signature to check.
 #[derive(Debug, Clone)]
-pub(crate) struct Claim {
-    pub(crate) key: PublicKey,
-    pub(crate) message: Vec<u8>,
-    pub(crate) signature: Signature,
+pub struct Claim {
+    /// Who should have signed.
+    pub key: PublicKey,
+    /// The signed bytes.
+    pub message: Vec<u8>,
+    /// What to check.
+    pub signature: Signature,
 }
 
 impl Claim {
@@ -26,14 +29,18 @@ impl Claim {
 
 /// The last [`VERIFIED_MAX`] good signatures.
 #[derive(Debug, Default)]
-pub(crate) struct Verified {
+pub struct Verified {
     known: BTreeSet<Hash>,
     order: VecDeque<Hash>,
 }
 
 impl Verified {
-    /// Whether every claim is true; otherwise the place of the first which is not.
-    pub(crate) fn check(&mut self, claims: &[Claim]) -> Result<(), usize> {
+    /// Checks every claim, those not remembered in one batch.
+    ///
+    /// # Errors
+    ///
+    /// The place of the first claim which is not true.
+    pub fn check(&mut self, claims: &[Claim]) -> Result<(), usize> {
         let names: Vec<Hash> = claims.iter().map(Claim::name).collect();
         let new: Vec<(usize, &Claim, Hash)> = claims
             .iter()
@@ -72,15 +79,15 @@ impl Verified {
 
 #[cfg(test)]
 mod tests {
-    use ed25519_dalek::{Signer, SigningKey};
+    use ed25519_zebra::{SigningKey, VerificationKeyBytes};
 
     use super::*;
 
     #[test]
     fn only_good_signatures_are_remembered_and_only_so_many() {
-        let key = SigningKey::from_bytes(&[7; 32]);
+        let key = SigningKey::from([7; 32]);
         let claim = |text: &str| Claim {
-            key: PublicKey::new(key.verifying_key().to_bytes()),
+            key: PublicKey::new(VerificationKeyBytes::from(&key).into()),
             message: text.as_bytes().to_vec(),
             signature: Signature::new(key.sign(text.as_bytes()).to_bytes()),
         };
