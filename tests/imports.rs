@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plugins/discovery-bootnode", &["quorate", "quorate-testkit"]),
     ("plugins/kv", &["quorate", "quorate-testkit"]),
     ("testkit", &["quorate"]),
-    ("fuzz", &["quorate", "quorate-kv"]),
+    ("fuzz", &["quorate", "quorate-kv", "quorate-testkit"]),
     (
         "node",
         &[
