@@ -5,12 +5,19 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use quorate_testkit::{
     conformance::{self, rules},
-    memory::MemoryStoragePlugin,
+    memory::{MemoryApplicationPlugin, MemoryStoragePlugin},
 };
 
 #[test]
 fn the_store_in_memory_keeps_its_contract() {
     conformance::storage(&MemoryStoragePlugin::new(), "").volatile().check();
+}
+
+#[test]
+fn the_log_in_memory_keeps_its_contract() {
+    let entries = |_| (0..12u8).map(|n| vec![n; 1 + usize::from(n) * 40].into()).collect();
+    let suite = conformance::application(&MemoryApplicationPlugin, "").transactions(entries);
+    suite.query("count", "").query("log", r#"{"from":1}"#).check();
 }
 
 /// The documentation in a source file, in one line.

@@ -21,17 +21,20 @@
 //!
 //! `rule` and `suite` (what a suite is), `common` (what holds in every slot), then a file for each slot.
 
+mod application;
+mod bytes;
 mod common;
 mod rule;
 mod storage;
 mod suite;
 
+pub use application::{ApplicationSuite, application};
 pub use rule::{Outcome, Rule, Trouble};
 pub use storage::{CHILD_VARIABLE, StorageSuite, storage};
 pub use suite::{Finding, RULE_VARIABLE, Report, SEED_DEFAULT, SEED_VARIABLE, Suite};
 
 /// Every rule of every slot: the slot, and the rule.
 pub fn rules() -> Vec<(&'static str, Rule)> {
-    let slots = [("storage", storage::rules())];
+    let slots = [("storage", storage::rules()), ("application", application::rules())];
     slots.into_iter().flat_map(|(slot, rules)| rules.into_iter().map(move |rule| (slot, rule))).collect()
 }
