@@ -15,7 +15,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plugins/transport-http", &["quorate", "quorate-testkit"]),
     ("plugins/discovery-bootnode", &["quorate", "quorate-testkit"]),
     ("plugins/kv", &["quorate", "quorate-testkit"]),
-    ("testkit", &["quorate"]),
+    // The plugins for its tests alone, which break them on purpose.
+    ("testkit", &["quorate", "quorate-transport-http", "quorate-discovery-bootnode"]),
     ("fuzz", &["quorate", "quorate-kv", "quorate-testkit"]),
     (
         "node",

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use broken::{assert_all_proven, catches};
+use broken::{assert_all_proven, catches, try_all};
 use quorate::{
     Application, Bytes, ChainId, Hash, Settings, TransactionId,
     application::{Admission, BlockContext, ExecuteError, Mode, Outcome, QueryError, Rejection, StateRead, StateWrite},
@@ -86,9 +86,7 @@ fn suite(plugin: &WrongPlugin) -> ApplicationSuite<'_> {
 
 #[test]
 fn every_rule_catches_an_application_that_breaks_it() {
-    for (bug, rule) in BUGS {
-        catches(&suite(&WrongPlugin(*bug)).suite(), rule);
-    }
+    try_all(BUGS, |bug, rule| catches(&suite(&WrongPlugin(bug)).suite(), rule));
     assert_all_proven("application", BUGS.iter().map(|(_, rule)| *rule));
 }
 

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use broken::{assert_all_proven, catches};
+use broken::{assert_all_proven, catches, try_all};
 use quorate::{
     Bytes, Hash, Settings, Storage,
     plugin::{Descriptor, SetupError, StoragePlugin},
@@ -71,12 +71,12 @@ const BUGS: &[(Bug, &str)] = &[
     (Bug::TakesEmptyKeys, "an empty key is refused"),
     (Bug::ForgetsTheLast, "opened again it holds what was committed"),
     (Bug::OneForAll, "two stores share nothing"),
-    (Bug::LeaksFiles, "made and dropped a hundred times leaves nothing"),
     (Bug::NoLock, "a store in use is locked"),
     (Bug::WritesLater, "a killed writer loses nothing acknowledged"),
     (Bug::HalfMade, "killed while it is made it can be made again"),
     (Bug::HalvesOnFullDisk, "a full disk takes nothing back"),
     (Bug::GoesOnAfterFailure, "a failed store refuses until it is opened again"),
+    (Bug::LeaksFiles, "made and dropped a hundred times leaves nothing"),
 ];
 
 /// Which mistake a child process makes.
@@ -99,10 +99,7 @@ fn every_rule_catches_a_store_that_breaks_it() {
         suite(&LogPlugin(bug)).suite();
         unreachable!("a child does not come back");
     }
-    for (bug, rule) in BUGS {
-        let plugin = LogPlugin(*bug);
-        catches(&suite(&plugin).suite(), rule);
-    }
+    try_all(BUGS, |bug, rule| catches(&suite(&LogPlugin(bug)).suite(), rule));
     assert_all_proven("storage", BUGS.iter().map(|(_, rule)| *rule));
 }
 

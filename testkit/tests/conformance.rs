@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use quorate_testkit::{
     conformance::{self, rules},
-    memory::{MemoryApplicationPlugin, MemoryStoragePlugin},
+    memory::{Hub, MemoryApplicationPlugin, MemoryStoragePlugin, MemoryTransportPlugin},
 };
 
 #[test]
@@ -18,6 +18,11 @@ fn the_log_in_memory_keeps_its_contract() {
     let entries = |_| (0..12u8).map(|n| vec![n; 1 + usize::from(n) * 40].into()).collect();
     let suite = conformance::application(&MemoryApplicationPlugin, "").transactions(entries);
     suite.query("count", "").query("log", r#"{"from":1}"#).check();
+}
+
+#[test]
+fn the_transport_in_memory_keeps_its_contract() {
+    conformance::transport(&MemoryTransportPlugin::new(&Hub::new()), "").check();
 }
 
 /// The documentation in a source file, in one line.

@@ -25,19 +25,26 @@ mod application;
 mod bytes;
 mod common;
 mod consensus;
+mod identity;
 mod rule;
 mod storage;
 mod suite;
+mod transport;
 
 pub use application::{ApplicationSuite, application};
 pub use consensus::{ConsensusSuite, consensus};
 pub use rule::{Outcome, Rule, Trouble};
 pub use storage::{CHILD_VARIABLE, StorageSuite, storage};
 pub use suite::{Finding, RULE_VARIABLE, Report, SEED_DEFAULT, SEED_VARIABLE, Suite};
+pub use transport::{TransportSuite, transport};
 
 /// Every rule of every slot: the slot, and the rule.
 pub fn rules() -> Vec<(&'static str, Rule)> {
-    let slots =
-        [("storage", storage::rules()), ("application", application::rules()), ("consensus", consensus::rules())];
+    let slots = [
+        ("storage", storage::rules()),
+        ("application", application::rules()),
+        ("consensus", consensus::rules()),
+        ("transport", transport::rules()),
+    ];
     slots.into_iter().flat_map(|(slot, rules)| rules.into_iter().map(move |rule| (slot, rule))).collect()
 }

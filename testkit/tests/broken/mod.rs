@@ -1,7 +1,10 @@
 //! How a suite is proven: each of its rules catches a plugin that breaks it, and says the contract's sentence.
 #![expect(clippy::panic, reason = "a test may panic")]
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use quorate_testkit::conformance::{Suite, Trouble, rules};
 
@@ -16,6 +19,25 @@ pub(crate) fn catches(suite: &Suite<'_>, name: &str) {
         }
         other => panic!("the rule `{name}` does not catch a plugin that breaks it: {other:?}"),
     }
+}
+
+/// Rules which wait for what a broken plugin never does are tried at the same time.
+const THREADS: usize = 4;
+
+/// Tries all of `bugs` but the last on several threads, then the last, which counts what the process holds, alone.
+pub(crate) fn try_all<B: Copy + Sync>(bugs: &[(B, &str)], one: impl Fn(B, &str) + Sync) {
+    let Some(((bug, rule), others)) = bugs.split_last() else { return };
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some((bug, rule)) = others.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    one(*bug, rule);
+                }
+            });
+        }
+    });
+    one(*bug, rule);
 }
 
 /// Each rule of the slot is among those that were shown to catch something.
