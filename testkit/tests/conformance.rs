@@ -1,12 +1,21 @@
 //! The in-memory plugins keep the contracts of their slots, and the rules check the contracts' own sentences.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
+use quorate::{
+    Settings,
+    discovery::DiscoveryContext,
+    node::{Node, NodeHandle, Reply, Request, Response},
+    plugin::TransportPlugin,
+    transport::{Io, TransportContext},
+};
 use quorate_testkit::{
     conformance::{self, rules},
-    memory::{Hub, MemoryApplicationPlugin, MemoryStoragePlugin, MemoryTransportPlugin},
+    memory::{Hub, MemoryApplicationPlugin, MemoryDiscoveryPlugin, MemoryStoragePlugin, MemoryTransportPlugin},
 };
+
+use tokio::{runtime::Runtime, sync::mpsc};
 
 #[test]
 fn the_store_in_memory_keeps_its_contract() {
@@ -23,6 +32,46 @@ fn the_log_in_memory_keeps_its_contract() {
 #[test]
 fn the_transport_in_memory_keeps_its_contract() {
     conformance::transport(&MemoryTransportPlugin::new(&Hub::new()), "").check();
+}
+
+struct NoNode;
+
+impl Node for NoNode {
+    fn call(&self, _: Request, reply: Reply) {
+        reply(Response::Unavailable("a test has no node".into()));
+    }
+}
+
+/// A node on the hub, until the runtime is dropped.
+fn on_hub(hub: &Hub, of: &DiscoveryContext) -> Runtime {
+    let context = TransportContext {
+        chain_id: of.chain_id,
+        chain_name: "test".into(),
+        name: of.name.clone(),
+        role: "validator".into(),
+        version: "0".into(),
+        identity: Arc::clone(&of.identity),
+        node: NodeHandle::new(Arc::new(NoNode)),
+        loopback_only: true,
+        admin_token: None,
+    };
+    let transport = MemoryTransportPlugin::new(hub).bind(&Settings::from_text(""), context).unwrap();
+    let runtime = Runtime::new().unwrap();
+    let (stop, commands) = mpsc::channel(1);
+    let (events, mut told) = mpsc::channel(64);
+    runtime.spawn(transport.run(Io { commands, events }));
+    runtime.spawn(async move {
+        while told.recv().await.is_some() {}
+        drop(stop);
+    });
+    runtime
+}
+
+#[test]
+fn the_discovery_in_memory_keeps_its_contract() {
+    let hub = Hub::new();
+    let plugin = MemoryDiscoveryPlugin::new(&hub);
+    conformance::discovery(&plugin, "").presence(|context| Box::new(on_hub(&hub, context))).check();
 }
 
 /// The documentation in a source file, in one line.

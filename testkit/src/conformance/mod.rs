@@ -25,15 +25,19 @@ mod application;
 mod bytes;
 mod common;
 mod consensus;
+mod discovery;
 mod identity;
 mod rule;
+mod service;
 mod storage;
 mod suite;
 mod transport;
 
 pub use application::{ApplicationSuite, application};
 pub use consensus::{ConsensusSuite, consensus};
+pub use discovery::{DiscoverySuite, discovery};
 pub use rule::{Outcome, Rule, Trouble};
+pub use service::{ServiceSuite, service};
 pub use storage::{CHILD_VARIABLE, StorageSuite, storage};
 pub use suite::{Finding, RULE_VARIABLE, Report, SEED_DEFAULT, SEED_VARIABLE, Suite};
 pub use transport::{TransportSuite, transport};
@@ -45,6 +49,8 @@ pub fn rules() -> Vec<(&'static str, Rule)> {
         ("application", application::rules()),
         ("consensus", consensus::rules()),
         ("transport", transport::rules()),
+        ("discovery", discovery::rules()),
+        ("service", service::rules()),
     ];
     slots.into_iter().flat_map(|(slot, rules)| rules.into_iter().map(move |rule| (slot, rule))).collect()
 }
