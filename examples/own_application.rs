@@ -184,7 +184,7 @@ struct Own {}
 impl ApplicationPlugin for LedgerPlugin {
     fn descriptor(&self) -> Descriptor {
         let (summary, example) = ("accounts that transfer units", "# treasury = \"0x...\"\n# supply = 1000\n");
-        Descriptor::new("transfers", "1", summary).with_example(example)
+        Descriptor::new("transfers", "1.0.0", summary).with_example(example)
     }
 
     fn check(&self, shared: &Settings, own: &Settings) -> Result<(), SetupError> {

@@ -9,6 +9,7 @@ use std::{
     io::{self, ErrorKind, Write as _},
     ops::Bound::{Excluded, Included},
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,7 +22,7 @@ use quorate_examples::{Folder, PATIENCE};
 use quorate_kernel::Registry;
 use quorate_solo::SoloPlugin;
 use quorate_testkit::{
-    contract,
+    conformance,
     memory::{Hub, MemoryApplicationPlugin, MemoryDiscoveryPlugin, MemoryTransportPlugin},
 };
 
@@ -96,8 +97,8 @@ fn decode(bytes: &[u8]) -> Result<Map, StorageError> {
     borsh::from_slice(pairs).map_err(|error| StorageError::Damaged(error.to_string()))
 }
 
-fn within(what: &'static str, len: usize, limit: usize) -> Result<(), StorageError> {
-    if len > limit { Err(StorageError::TooLong { what, len, limit }) } else { Ok(()) }
+fn within(what: &'static str, len: usize, least: usize, limit: usize) -> Result<(), StorageError> {
+    if len < least || len > limit { Err(StorageError::TooLong { what, len, limit }) } else { Ok(()) }
 }
 
 impl Storage for OneFile {
@@ -109,8 +110,8 @@ impl Storage for OneFile {
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
         let before = self.committed().clone().map_err(StorageError::Poisoned)?;
         for (key, value) in batch.writes() {
-            within("key", key.len(), KEY_BYTES_MAX)?;
-            within("value", value.as_ref().map_or(0, Bytes::len), VALUE_BYTES_MAX)?;
+            within(if key.is_empty() { "empty key" } else { "key" }, key.len(), 1, KEY_BYTES_MAX)?;
+            within("value", value.as_ref().map_or(0, Bytes::len), 0, VALUE_BYTES_MAX)?;
         }
         let mut map = Map::clone(&before); // the values are shared
         for (key, value) in batch.writes() {
@@ -148,7 +149,7 @@ struct OneFilePlugin;
 
 impl StoragePlugin for OneFilePlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor::new("one-file", "1", "one file, replaced by every commit")
+        Descriptor::new("one-file", "1.0.0", "one file, replaced by every commit")
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {
@@ -179,8 +180,9 @@ application = { plugin = "memory" }
 
 #[tokio::main]
 async fn main() -> quorate_examples::Result<()> {
-    let empty = tempfile::tempdir()?;
-    contract::storage(&OneFilePlugin, &Settings::from_text(""), empty.path())?;
+    // Among others, processes which run this very program are killed while they write.
+    let program = std::env::current_exe()?;
+    conformance::storage(&OneFilePlugin, "").child(|| Command::new(&program)).check();
     println!("the contract of a store holds");
 
     let hub = Hub::new();

@@ -1,8 +1,8 @@
-//! In-memory plugins, the contract of a store as a check, and the deterministic simulator by which every consensus is tested.
+//! In-memory plugins, the deterministic simulator, and the suites which ask a plugin for its slot's contract.
 //!
-//! [`memory`] has one plugin for each of the slots storage, transport, discovery and application. [`contract`] asks any store for what
-//! its trait promises. [`sim`] runs any consensus through seeded schedules of faults.
+//! [`memory`] has one plugin for each of the slots storage, transport, discovery and application. [`sim`] runs any consensus
+//! through seeded schedules of faults. [`conformance`] has a suite of rules for each slot, for plugins' own tests.
 
-pub mod contract;
+pub mod conformance;
 pub mod memory;
 pub mod sim;

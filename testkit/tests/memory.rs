@@ -1,18 +1,17 @@
 //! The in-memory plugins as a kernel uses them.
 #![expect(clippy::expect_used, reason = "the set-up of a test may fail loudly")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quorate::{
     Application, ChainId, Hash, Height, PeerId, PublicKey, Settings, Signature, Timestamp,
-    application::{BlockContext, Mode, Rejection, StateRead, StateWrite},
+    application::{BlockContext, Mode, Rejection},
     node::{Node, NodeHandle, Reply, Request, Response},
     plugin::TransportPlugin,
-    storage::StorageError,
     transport::{Class, Identity, IdentityError, IdentityUse, Io, TransportCommand, TransportContext, TransportEvent},
 };
-use quorate_testkit::memory::{Hub, MemoryApplication, MemoryTransportPlugin};
+use quorate_testkit::memory::{Hub, MemoryApplication, MemoryState, MemoryTransportPlugin};
 use tokio::sync::mpsc;
 
 struct Nobody(u8);
@@ -106,34 +105,10 @@ async fn a_banned_peer_is_taken_again_when_the_ban_is_over() {
     assert!(before.elapsed() >= Duration::from_secs(5));
 }
 
-#[derive(Default)]
-struct State(BTreeMap<Vec<u8>, Bytes>);
-
-impl StateRead for State {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        let range = self.0.range(from.to_vec()..to.to_vec());
-        Ok(range.take(limit).map(|(key, value)| (Bytes::copy_from_slice(key), value.clone())).collect())
-    }
-}
-
-impl StateWrite for State {
-    fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.0.insert(key.to_vec(), Bytes::copy_from_slice(value));
-    }
-
-    fn delete(&mut self, key: &[u8]) {
-        self.0.remove(key);
-    }
-}
-
 #[test]
 fn the_log_takes_an_entry_once() {
     let application = MemoryApplication;
-    let mut state = State::default();
+    let mut state = MemoryState::new();
     let genesis = application.genesis(&mut state).unwrap();
     let entries = [Bytes::from_static(b"a"), Bytes::from_static(b"b"), Bytes::from_static(b"a")];
     let mut block = BlockContext {

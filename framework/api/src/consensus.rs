@@ -14,8 +14,12 @@
 //!
 //! # The engine's side
 //!
-//! `step` does not block, read clocks, draw randomness (a seed is in [`Context`]) or iterate hash maps, and its memory and
-//! the number of its actions are bounded whatever peers send. A panic stops consensus, not reads.
+//! - `step` does not block, read clocks, draw randomness (a seed is in [`Context`]) or iterate hash maps, and its memory and the
+//!   number of its actions are bounded whatever peers send.
+//! - Whatever peers send, it does not panic, and commits no block of which its proof does not convince. A panic stops consensus,
+//!   not reads.
+//! - Without a place among the validators (`me` is `None`) it asks for no signature.
+//! - As long as no more fails than its plugin says is tolerated, no two honest nodes commit different blocks at one height.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;

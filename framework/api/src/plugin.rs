@@ -1,4 +1,10 @@
 //! What a TOML name resolves to: a plugin of each slot, which checks its settings and makes its object.
+//!
+//! # What every plugin keeps
+//!
+//! - A table with a key that the plugin does not know is refused, with the place of the key.
+//! - What it makes can be dropped at any time, used or not, and leaves no thread and no file descriptor behind.
+//! - Two objects that it makes share nothing but what their settings and contexts name.
 
 use std::{path::Path, sync::Arc};
 
@@ -20,7 +26,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Descriptor {
-    /// The name in TOML.
+    /// The name in TOML: lower-case letters, digits and hyphens.
     pub name: &'static str,
     /// Its version.
     pub version: &'static str,

@@ -49,7 +49,7 @@ pub struct ServiceContext {
 #[error("service failed: {0}")]
 pub struct ServiceError(pub String);
 
-/// Runs beside a node.
+/// Runs beside a node, and goes on whatever bytes anybody sends it.
 #[async_trait::async_trait]
 pub trait Service: Send {
     /// Where it listens, resolved.

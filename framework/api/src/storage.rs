@@ -89,7 +89,7 @@ impl Batch {
     }
 }
 
-/// A consistent, unchanging view of a store.
+/// A consistent, unchanging view of a store. When the store is dropped it may answer [`StorageError::Poisoned`] from then on.
 pub trait Snapshot: Send + Sync {
     /// The value of `key`, if any.
     ///

@@ -203,6 +203,8 @@ pub enum TransportError {
 }
 
 /// Carries messages between peers, and clients' requests to the node.
+///
+/// Whoever connects and is no peer changes nothing for those who are, whatever bytes they send.
 #[async_trait::async_trait]
 pub trait Transport: Send {
     /// Where it listens, resolved: port 0 is shown as the port that was given.

@@ -1,45 +1,20 @@
 //! Transactions and queries of the key-value application.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use quorate::{
     Application, Bytes, ChainId, Height, Timestamp,
-    application::{BlockContext, Mode, StateRead, StateWrite},
-    storage::StorageError,
+    application::{BlockContext, Mode},
 };
 use quorate_kv::{Kv, PATHS, Put};
+use quorate_testkit::memory::MemoryState;
 
 use super::{Outcome, Taken, must};
 
 const CHAIN: ChainId = ChainId::new([9; 32]);
 const SEED: [u8; 32] = [1; 32];
 
-/// A state in memory.
-#[derive(Default)]
-struct State(BTreeMap<Bytes, Bytes>);
-
-impl StateRead for State {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        let within = self.0.iter().filter(|(key, _)| &key[..] >= from && &key[..] < to);
-        Ok(within.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-}
-
-impl StateWrite for State {
-    fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.0.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-    }
-
-    fn delete(&mut self, key: &[u8]) {
-        self.0.remove(key);
-    }
-}
-
-fn executed(kv: &Kv, state: &mut State, transactions: &[Bytes]) -> Result<usize, String> {
+fn executed(kv: &Kv, state: &mut MemoryState, transactions: &[Bytes]) -> Result<usize, String> {
     let block = BlockContext {
         chain_id: CHAIN,
         height: Height(1),
@@ -63,7 +38,7 @@ pub(super) fn transaction_seeds() -> Vec<Vec<u8>> {
 
 pub(super) fn transaction(bytes: &[u8]) -> Outcome {
     let bytes = Bytes::copy_from_slice(bytes);
-    let (kv, mut state) = (Kv::new(CHAIN, 512), State::default());
+    let (kv, mut state) = (Kv::new(CHAIN, 512), MemoryState::new());
     kv.genesis(&mut state).map_err(|error| error.to_string())?;
     let verified = kv.verify(std::slice::from_ref(&bytes));
     must(verified.len() == 1, "not one verdict for one transaction")?;
@@ -100,7 +75,7 @@ pub(super) fn query_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn query(bytes: &[u8]) -> Outcome {
-    let (kv, mut state) = (Kv::new(CHAIN, 512), State::default());
+    let (kv, mut state) = (Kv::new(CHAIN, 512), MemoryState::new());
     kv.genesis(&mut state).map_err(|error| error.to_string())?;
     executed(&kv, &mut state, &[Put::sign(&SEED, &CHAIN, 0, b"key", b"value")])?;
     let mut outcome = Taken::No;

@@ -4,12 +4,13 @@
 
 mod common;
 
-use common::{CHAIN, State, execute};
+use common::{CHAIN, execute, genesis};
 use quorate::{
     Application, Bytes, Hash, TransactionId,
     application::{ExecuteError, Mode, QueryError, Rejection},
 };
 use quorate_kv::{Kv, Put, Written};
+use quorate_testkit::memory::MemoryState;
 use serde_json::{Value, json};
 
 const ALICE: [u8; 32] = [1; 32];
@@ -27,7 +28,7 @@ fn id(transaction: &[u8]) -> TransactionId {
     kv().transaction_id(transaction)
 }
 
-fn ask(state: &State, path: &str, params: Value) -> Value {
+fn ask(state: &MemoryState, path: &str, params: Value) -> Value {
     serde_json::from_slice(&kv().query(state, path, params.to_string().as_bytes()).unwrap()).unwrap()
 }
 
@@ -37,12 +38,12 @@ fn hexadecimal(text: &str) -> String {
 
 #[test]
 fn what_is_put_is_there_until_it_is_deleted_and_belongs_to_its_signer() {
-    let (kv, mut state) = (kv(), State::genesis(&kv()));
+    let (kv, mut state) = (kv(), genesis(&kv()));
     let (alice, bob) = (Put::signer(&ALICE), Put::signer(&BOB));
     let block = [put(&ALICE, 0, "k", "a"), put(&BOB, 0, "k", "b"), put(&ALICE, 1, "k", "a2"), put(&ALICE, 2, "l", "")];
     assert_eq!(kv.verify(&block), vec![Ok(()); 4]);
     execute(&kv, &mut state, 1, Mode::Apply, &block).unwrap();
-    let get = |state: &State, signer, key| ask(state, "get", json!({"signer": signer, "key": hexadecimal(key)}));
+    let get = |state: &MemoryState, signer, key| ask(state, "get", json!({"signer": signer, "key": hexadecimal(key)}));
     assert_eq!(get(&state, alice, "k"), json!({"value": hexadecimal("a2"), "height": 1}));
     assert_eq!(get(&state, bob, "k"), json!({"value": hexadecimal("b"), "height": 1}));
     assert_eq!(get(&state, alice, "l"), json!({"value": "0x", "height": 1}));
@@ -54,7 +55,7 @@ fn what_is_put_is_there_until_it_is_deleted_and_belongs_to_its_signer() {
 
 #[test]
 fn the_receipt_says_who_wrote_what() {
-    let (kv, mut state) = (kv(), State::genesis(&kv()));
+    let (kv, mut state) = (kv(), genesis(&kv()));
     let outcome = execute(&kv, &mut state, 1, Mode::Apply, &[put(&ALICE, 0, "key", "value")]).unwrap();
     let written: Written = quorate::borsh::from_slice(&outcome.receipts[0]).unwrap();
     assert_eq!(written, Written { signer: Put::signer(&ALICE), nonce: 0, key: b"key".to_vec() });
@@ -63,7 +64,7 @@ fn the_receipt_says_who_wrote_what() {
 
 #[test]
 fn a_used_nonce_names_the_transaction_that_used_it() {
-    let (kv, mut state) = (kv(), State::genesis(&kv()));
+    let (kv, mut state) = (kv(), genesis(&kv()));
     let (first, second) = (put(&ALICE, 0, "k", "1"), put(&ALICE, 0, "k", "2"));
     execute(&kv, &mut state, 1, Mode::Apply, std::slice::from_ref(&first)).unwrap();
     let duplicate = Rejection::Duplicate { winner: id(&first) };
@@ -79,7 +80,7 @@ fn a_used_nonce_names_the_transaction_that_used_it() {
 
 #[test]
 fn the_pool_learns_sender_order_and_conflicts() {
-    let (kv, mut state) = (kv(), State::genesis(&kv()));
+    let (kv, mut state) = (kv(), genesis(&kv()));
     execute(&kv, &mut state, 1, Mode::Apply, &[put(&ALICE, 0, "k", "1")]).unwrap();
     let next = kv.check(&state, &put(&ALICE, 1, "k", "2")).unwrap();
     assert_eq!((next.sequence, next.next_sequence), (1, 1));
@@ -107,7 +108,7 @@ fn a_proposer_leaves_out_what_a_follower_would_refuse() {
         good[2].clone(),
         put(&BOB, 9, "gap", ""),
     ];
-    let mut built = State::genesis(&kv);
+    let mut built = genesis(&kv);
     let build = execute(&kv, &mut built, 1, Mode::Build, &candidates).unwrap();
     let reasons: Vec<_> = build.left_out.iter().map(|(at, why)| (*at, why.to_string())).collect();
     assert_eq!(reasons.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 2, 3, 6]);
@@ -115,31 +116,31 @@ fn a_proposer_leaves_out_what_a_follower_would_refuse() {
     assert_eq!(reasons[1].1, format!("duplicate of {}", id(&good[0])));
     assert_eq!(reasons[3].1, "nonce is 9; the next of this signer is 1");
 
-    let mut applied = State::genesis(&kv);
+    let mut applied = genesis(&kv);
     let apply = execute(&kv, &mut applied, 1, Mode::Apply, &good).unwrap();
     assert_eq!((apply.app_hash, &apply.receipts, &applied), (build.app_hash, &build.receipts, &built));
     assert!(apply.left_out.is_empty());
-    let error = execute(&kv, &mut State::genesis(&kv), 1, Mode::Apply, &candidates[1..]).unwrap_err();
+    let error = execute(&kv, &mut genesis(&kv), 1, Mode::Apply, &candidates[1..]).unwrap_err();
     assert!(matches!(error, ExecuteError::Invalid { index: 1, .. }), "{error}");
 }
 
 /// The documented formula, computed here anew.
 #[test]
 fn the_hash_is_the_documented_one_and_empty_blocks_keep_it() {
-    let (kv, mut state) = (kv(), State::genesis(&kv()));
-    let genesis = Hash::of(&[b"quorate/kv/genesis/1\0", &[9; 32]]);
-    let asked = |state: &State| ask(state, "app_hash", json!({}));
-    assert_eq!(asked(&state), json!({"app_hash": genesis}));
-    assert_eq!(execute(&kv, &mut state, 1, Mode::Apply, &[]).unwrap().app_hash, genesis);
+    let (kv, mut state) = (kv(), genesis(&kv()));
+    let first_hash = Hash::of(&[b"quorate/kv/genesis/1\0", &[9; 32]]);
+    let asked = |state: &MemoryState| ask(state, "app_hash", json!({}));
+    assert_eq!(asked(&state), json!({"app_hash": first_hash}));
+    assert_eq!(execute(&kv, &mut state, 1, Mode::Apply, &[]).unwrap().app_hash, first_hash);
     let block = [put(&ALICE, 0, "k", "1"), put(&BOB, 0, "k", "1")];
     let outcome = execute(&kv, &mut state, 2, Mode::Apply, &block).unwrap();
     let (first, second) = (Hash::of(&[&block[0]]), Hash::of(&[&block[1]]));
     let tag = b"quorate/kv/block/1\0";
-    let expected = Hash::of(&[tag, genesis.as_bytes(), &2u64.to_le_bytes(), first.as_bytes(), second.as_bytes()]);
+    let expected = Hash::of(&[tag, first_hash.as_bytes(), &2u64.to_le_bytes(), first.as_bytes(), second.as_bytes()]);
     assert_eq!(outcome.app_hash, expected);
     assert_eq!(execute(&kv, &mut state, 3, Mode::Apply, &[]).unwrap().app_hash, expected);
     assert_eq!(asked(&state), json!({"app_hash": expected}));
-    let mut other = State::genesis(&kv);
+    let mut other = genesis(&kv);
     let swapped = [block[1].clone(), block[0].clone()];
     assert_ne!(execute(&kv, &mut other, 2, Mode::Apply, &swapped).unwrap().app_hash, expected);
 }
@@ -168,12 +169,12 @@ fn the_networks_limit_of_a_value_holds() {
     assert_eq!(verdicts[0], Ok(()));
     let message = verdicts[1].clone().unwrap_err().to_string();
     assert_eq!(message, "not a valid transaction: value has 4 bytes; this network's limit is 3");
-    assert!(kv.check(&State::genesis(&kv), &chain[1]).is_err());
+    assert!(kv.check(&genesis(&kv), &chain[1]).is_err());
 }
 
 #[test]
 fn lists_go_on_where_they_ended() {
-    let (kv, mut state) = (kv(), State::genesis(&kv()));
+    let (kv, mut state) = (kv(), genesis(&kv()));
     let keys: Vec<String> = (0..250).map(|n| format!("key/{n:03}")).collect();
     let mut block: Vec<Bytes> = (0..).zip(&keys).map(|(nonce, key)| put(&ALICE, nonce, key, key)).collect();
     block.push(Put::sign(&ALICE, &CHAIN, 250, &[0xff; 64], b"last"));
@@ -196,7 +197,7 @@ fn lists_go_on_where_they_ended() {
 
 #[test]
 fn wrong_questions_get_a_reason() {
-    let (kv, state) = (kv(), State::genesis(&kv()));
+    let (kv, state) = (kv(), genesis(&kv()));
     let signer = Put::signer(&ALICE).to_string();
     let error = |path: &str, params: &str| kv.query(&state, path, params.as_bytes()).unwrap_err().to_string();
     assert_eq!(error("got", "{}"), "unknown query path `got`; known: get, list, nonce, winner, app_hash");
@@ -212,6 +213,6 @@ fn wrong_questions_get_a_reason() {
     assert!(error("get", &long).contains("key has 130 hexadecimal digits; the limit is 128"));
     assert!(error("get", &" ".repeat(5000)).contains("parameters have 5000 bytes; the limit is 4096"));
     assert!(error("get", &"[".repeat(4000)).contains("line 1"));
-    assert!(matches!(kv.query(&State::default(), "app_hash", b""), Err(QueryError::State(_))));
+    assert!(matches!(kv.query(&MemoryState::new(), "app_hash", b""), Err(QueryError::State(_))));
     kv.query(&state, "app_hash", b"null").unwrap();
 }

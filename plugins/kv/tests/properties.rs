@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{CHAIN, State, execute};
+use common::{CHAIN, execute, genesis};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use quorate::{
     Application, Bytes,
@@ -40,7 +40,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_a_panic(bytes in vec(any::<u8>(), 0..1300), path in ".{0,8}") {
-        let (kv, mut state) = (kv(), State::genesis(&kv()));
+        let (kv, mut state) = (kv(), genesis(&kv()));
         for bytes in [bytes.clone(), [&[1], &bytes[..]].concat()] {
             let bytes = Bytes::from(bytes);
             drop(kv.verify(std::slice::from_ref(&bytes)));
@@ -68,7 +68,7 @@ proptest! {
     #[test]
     fn execution_is_deterministic(blocks in vec(vec(transaction(), 0..8), 0..5)) {
         let (proposer, follower) = (kv(), kv());
-        let (mut built, mut applied) = (State::genesis(&proposer), State::genesis(&follower));
+        let (mut built, mut applied) = (genesis(&proposer), genesis(&follower));
         for (height, candidates) in (1..).zip(&blocks) {
             let mut undecided = built.clone();
             let rival: Vec<_> = candidates.iter().rev().cloned().collect();
@@ -90,7 +90,7 @@ proptest! {
     /// What `check` says is what `execute` does: accepted now, later, or never.
     #[test]
     fn check_and_execute_agree(before in vec(transaction(), 0..10), one in transaction()) {
-        let (kv, mut state) = (kv(), State::genesis(&kv()));
+        let (kv, mut state) = (kv(), genesis(&kv()));
         execute(&kv, &mut state, 1, Mode::Build, &before).unwrap();
         let executed = execute(&kv, &mut state.clone(), 2, Mode::Apply, std::slice::from_ref(&one));
         match kv.check(&state, &one) {

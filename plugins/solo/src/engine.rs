@@ -28,6 +28,9 @@ struct Saved {
     block: Bytes,
 }
 
+/// When the signer failed, it is asked again after this.
+const SIGN_AGAIN: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 enum Stage {
     /// Nothing is being made.
@@ -53,6 +56,8 @@ pub(crate) struct Solo {
     started_at: Instant,
     not_before: Instant,
     armed: Option<Instant>,
+    /// When the signer, which failed, is asked again, and what it said.
+    sign_again: Option<(Instant, String)>,
     halted: Option<String>,
 }
 
@@ -71,6 +76,7 @@ impl Solo {
             started_at: Instant(0),
             not_before: Instant(0),
             armed: None,
+            sign_again: None,
             halted: None,
         }
     }
@@ -146,6 +152,8 @@ impl Solo {
                 out.push(Action::Commit { hash, proof });
                 self.stage = Stage::Committing;
             }
+            // Nothing is wrong with the block, and the same is asked again: a disk may have been full.
+            Err(SignRefused::Failed(why)) => self.sign_again = Some((self.now.after(SIGN_AGAIN), why)),
             Err(refused) => self.halt(format!("block {} is not sealed: {refused}", self.height), out),
         }
     }
@@ -170,7 +178,14 @@ impl Solo {
             self.stage = Stage::Building;
             out.push(Action::BuildBlock { token: self.token, round: Round(0), limits: self.rules.limits });
         }
-        let wanted = due.filter(|due| *due > self.now);
+        let again = self.sign_again.as_ref().map(|(at, _)| *at);
+        if again.is_some_and(|at| at <= self.now)
+            && let Stage::Signing(block) = &self.stage
+        {
+            out.push(Action::Sign(seal_request(self.height, &block.hash())));
+            self.sign_again = None;
+        }
+        let wanted = due.or(again).filter(|due| *due > self.now);
         if wanted != self.armed {
             out.push(wanted.map_or(Action::CancelTimer(WAKE), |at| Action::SetTimer { id: WAKE, at }));
             self.armed = wanted;
@@ -192,6 +207,7 @@ impl Consensus for Solo {
                 self.pending = pending;
                 self.sealed_at = Some(self.now);
                 self.stage = Stage::Waiting;
+                self.sign_again = None;
             }
             _ if self.halted.is_some() => {}
             Event::BlockBuilt { token, block } => {
@@ -221,7 +237,7 @@ impl Consensus for Solo {
             phase: phase.into(),
             heard_from: self.me.into_iter().collect(),
             quorum: 1,
-            stalled: None,
+            stalled: self.sign_again.as_ref().map(|(_, why)| format!("the signer failed, and is asked again: {why}")),
             halted: self.halted.clone(),
         }
     }

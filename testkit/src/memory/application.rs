@@ -46,11 +46,8 @@ fn id_key(id: &TransactionId) -> Vec<u8> {
 }
 
 impl MemoryApplication {
-    fn known(&self, state: &(impl StateRead + ?Sized), id: TransactionId) -> Result<(), Rejection> {
-        match state.get(&id_key(&id))? {
-            Some(_) => Err(Rejection::Duplicate { winner: id }),
-            None => Ok(()),
-        }
+    fn known(&self, state: &(impl StateRead + ?Sized), id: TransactionId) -> Result<bool, StorageError> {
+        Ok(state.get(&id_key(&id))?.is_some())
     }
 }
 
@@ -72,7 +69,9 @@ impl Application for MemoryApplication {
 
     fn check(&self, state: &dyn StateRead, transaction: &[u8]) -> Result<Admission, Rejection> {
         let id = self.transaction_id(transaction);
-        self.known(state, id)?;
+        if self.known(state, id)? {
+            return Err(Rejection::Duplicate { winner: id });
+        }
         Ok(Admission { sender: Bytes::copy_from_slice(id.as_bytes()), ..Admission::default() })
     }
 
@@ -82,19 +81,19 @@ impl Application for MemoryApplication {
         let mut hash = state.get(HASH)?.unwrap_or_default();
         for (index, entry) in block.transactions.iter().enumerate() {
             let id = self.transaction_id(entry);
-            match self.known(state, id) {
-                Ok(()) => {}
-                Err(rejection) if block.mode == Mode::Build => {
-                    outcome.left_out.push((index, rejection));
-                    continue;
+            if self.known(state, id)? {
+                let rejection = Rejection::Duplicate { winner: id };
+                if block.mode == Mode::Apply {
+                    return Err(ExecuteError::Invalid { index, rejection });
                 }
-                Err(rejection) => return Err(ExecuteError::Invalid { index, rejection }),
+                outcome.left_out.push((index, rejection));
+                continue;
             }
             state.put(&entry_key(count), entry);
             state.put(&id_key(&id), &count.to_be_bytes());
             hash = Bytes::copy_from_slice(Hash::of(&[&hash, id.as_bytes()]).as_bytes());
             outcome.receipts.push(Bytes::copy_from_slice(&count.to_be_bytes()));
-            count += 1;
+            count = count.saturating_add(1);
         }
         state.put(COUNT, &count.to_be_bytes());
         state.put(HASH, &hash);

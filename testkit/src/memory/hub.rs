@@ -55,18 +55,22 @@ impl Hub {
         self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins; `None` when the hub is full or the key is there already.
-    pub(super) fn join(&self, member: Member) -> Option<Inbox> {
+    /// Takes a place; `None` when the hub is full or the key is there already.
+    pub(super) fn join(&self, peer: PeerId) -> Option<Inbox> {
         let (consensus_tx, consensus) = mpsc::channel(QUEUE_LEN_MAX);
         let (pool_tx, pool) = mpsc::channel(QUEUE_LEN_MAX);
         let (sync_tx, sync) = mpsc::channel(QUEUE_LEN_MAX);
         let mut queues = self.queues();
-        if queues.len() >= NODES_MAX || queues.contains_key(&member.peer) {
+        if queues.len() >= NODES_MAX || queues.contains_key(&peer) {
             return None;
         }
-        queues.insert(member.peer, Senders([consensus_tx, pool_tx, sync_tx]));
-        self.0.members.send_modify(|members| members.push(member));
+        queues.insert(peer, Senders([consensus_tx, pool_tx, sync_tx]));
         Some(Inbox { consensus, pool, sync })
+    }
+
+    /// Lets the others see a node that has a place.
+    pub(super) fn announce(&self, member: Member) {
+        self.0.members.send_modify(|members| members.push(member));
     }
 
     pub(super) fn leave(&self, peer: &PeerId) {

@@ -7,11 +7,14 @@
 //! | discovery | [`MemoryDiscoveryPlugin`] | `memory` |
 //! | application | [`MemoryApplicationPlugin`] | `memory` |
 //!
+//! [`MemoryState`] is the state that an application's tests execute blocks on.
+//!
 //! The transports and discoveries of nodes that shall meet are made from one [`Hub`].
 
 mod application;
 mod discovery;
 mod hub;
+mod state;
 mod storage;
 mod transport;
 
@@ -20,6 +23,7 @@ use quorate::{Settings, plugin::SetupError};
 pub use application::{ENTRY_BYTES_MAX, MemoryApplication, MemoryApplicationPlugin};
 pub use discovery::{MemoryDiscovery, MemoryDiscoveryPlugin};
 pub use hub::{Hub, NODES_MAX, QUEUE_LEN_MAX};
+pub use state::MemoryState;
 pub use storage::{MemoryStorage, MemoryStoragePlugin};
 pub use transport::{MemoryTransport, MemoryTransportPlugin};
 

@@ -38,6 +38,9 @@ impl Storage for MemoryStorage {
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
         for (key, value) in batch.writes() {
+            if key.is_empty() {
+                return Err(StorageError::TooLong { what: "empty key", len: 0, limit: KEY_BYTES_MAX });
+            }
             within("key", key.len(), KEY_BYTES_MAX)?;
             within("value", value.as_ref().map_or(0, Bytes::len), VALUE_BYTES_MAX)?;
         }

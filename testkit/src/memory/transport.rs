@@ -1,7 +1,7 @@
 //! The transport over a hub: authenticated by construction, with a queue a class, the most urgent first.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -9,9 +9,11 @@ use bytes::Bytes;
 use quorate::{
     PeerId, Settings, Transport,
     plugin::{Descriptor, SetupError, TransportPlugin},
-    transport::{Class, Io, Purpose, TransportCommand, TransportContext, TransportError, TransportEvent},
+    transport::{
+        Class, Io, MESSAGE_BYTES_MAX, Purpose, TransportCommand, TransportContext, TransportError, TransportEvent,
+    },
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::hub::{Hub, Inbox, Member, NODES_MAX};
 
@@ -42,7 +44,7 @@ impl TransportPlugin for MemoryTransportPlugin {
         self.check(settings)?;
         let peer = PeerId::from(context.identity.public_key());
         let member = Member { peer, name: context.name, chain_id: context.chain_id };
-        let inbox = self.0.join(member.clone()).ok_or_else(|| {
+        let inbox = self.0.join(peer).ok_or_else(|| {
             SetupError::Other(format!(
                 "{peer} is on the hub already, or the hub is full; each node needs its own key, and there is room for {NODES_MAX}"
             ))
@@ -53,6 +55,7 @@ impl TransportPlugin for MemoryTransportPlugin {
             inbox,
             peers: BTreeMap::new(),
             banned: BTreeMap::new(),
+            untold: VecDeque::new(),
         }))
     }
 }
@@ -65,6 +68,8 @@ pub struct MemoryTransport {
     /// Connected, with names.
     peers: BTreeMap<PeerId, String>,
     banned: BTreeMap<PeerId, Instant>,
+    /// What waits for room at the kernel: a message, or who came and went, of [`NODES_MAX`] nodes.
+    untold: VecDeque<TransportEvent>,
 }
 
 impl Drop for MemoryTransport {
@@ -73,11 +78,9 @@ impl Drop for MemoryTransport {
     }
 }
 
-type Events = mpsc::Sender<TransportEvent>;
-
 impl MemoryTransport {
-    /// Tells who came and went since the last time; `None` when the kernel is gone.
-    async fn meet(&mut self, members: &[Member], events: &Events) -> Option<()> {
+    /// Tells who came and went since the last time.
+    fn meet(&mut self, members: &[Member]) {
         let now = Instant::now();
         self.banned.retain(|_, until| *until > now);
         let (same, other): (Vec<&Member>, Vec<&Member>) = members
@@ -86,32 +89,31 @@ impl MemoryTransport {
             .partition(|member| member.chain_id == self.member.chain_id);
         for member in other {
             let reason = format!("peer is of chain {}, this node of {}", member.chain_id, self.member.chain_id);
-            events.send(TransportEvent::PeerRefused { address: member.name.clone(), reason }).await.ok()?;
+            self.untold.push_back(TransportEvent::PeerRefused { address: member.name.clone(), reason });
         }
         let here: BTreeSet<PeerId> =
             same.iter().map(|member| member.peer).filter(|peer| !self.banned.contains_key(peer)).collect();
         let gone: Vec<PeerId> = self.peers.keys().filter(|peer| !here.contains(peer)).copied().collect();
         for peer in gone {
             self.peers.remove(&peer);
-            events.send(TransportEvent::PeerDown { peer, reason: "left the hub".into() }).await.ok()?;
+            self.untold.push_back(TransportEvent::PeerDown { peer, reason: "left the hub".into() });
         }
         for member in same.into_iter().filter(|member| here.contains(&member.peer)) {
             if self.peers.insert(member.peer, member.name.clone()).is_none() {
                 let (peer, name) = (member.peer, member.name.clone());
-                events.send(TransportEvent::PeerUp { peer, name, address: ADDRESS.into() }).await.ok()?;
+                self.untold.push_back(TransportEvent::PeerUp { peer, name, address: ADDRESS.into() });
             }
         }
-        Some(())
     }
 
     fn send(&self, to: &PeerId, class: Class, bytes: Bytes) {
-        if self.peers.contains_key(to) {
+        if self.peers.contains_key(to) && bytes.len() <= MESSAGE_BYTES_MAX {
             self.hub.send(self.member.peer, to, class, bytes);
         }
     }
 
     /// `None` when the transport shall stop.
-    async fn command(&mut self, command: Option<TransportCommand>, events: &Events) -> Option<()> {
+    fn command(&mut self, command: Option<TransportCommand>) -> Option<()> {
         match command? {
             TransportCommand::Send { to, class, bytes } => self.send(&to, class, bytes),
             TransportCommand::Broadcast { class, bytes } => {
@@ -122,7 +124,7 @@ impl MemoryTransport {
             TransportCommand::Disconnect { peer, reason, ban_ms } => {
                 self.banned.insert(peer, Instant::now() + Duration::from_millis(ban_ms));
                 if self.peers.remove(&peer).is_some() {
-                    events.send(TransportEvent::PeerDown { peer, reason }).await.ok()?;
+                    self.untold.push_back(TransportEvent::PeerDown { peer, reason });
                 }
             }
             TransportCommand::Stop => return None,
@@ -132,10 +134,10 @@ impl MemoryTransport {
         Some(())
     }
 
-    async fn deliver(&self, class: Class, message: Option<(PeerId, Bytes)>, events: &Events) -> Option<()> {
+    fn deliver(&mut self, class: Class, message: Option<(PeerId, Bytes)>) -> Option<()> {
         let (from, bytes) = message?;
         if self.peers.contains_key(&from) {
-            events.send(TransportEvent::Message { from, class, bytes }).await.ok()?;
+            self.untold.push_back(TransportEvent::Message { from, class, bytes });
         }
         Some(())
     }
@@ -153,31 +155,46 @@ impl Transport for MemoryTransport {
 
     async fn run(mut self: Box<Self>, io: Io<TransportCommand, TransportEvent>) -> Result<(), TransportError> {
         let Io { mut commands, events } = io;
+        self.hub.announce(self.member.clone());
         let mut members = self.hub.members();
+        members.mark_changed();
         loop {
-            let seen = members.borrow_and_update().clone();
-            if self.meet(&seen, &events).await.is_none() {
-                return Ok(());
-            }
-            let unbanned = self.banned.values().min().copied();
-            let again = async {
-                match unbanned {
-                    Some(until) => tokio::time::sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
+            // While the kernel has no room, commands are obeyed and nothing new is taken from others.
+            let told = self.untold.is_empty();
             let going = tokio::select! {
                 biased;
-                command = commands.recv() => self.command(command, &events).await,
-                changed = members.changed() => changed.ok(),
-                message = self.inbox.consensus.recv() => self.deliver(Class::Consensus, message, &events).await,
-                message = self.inbox.pool.recv() => self.deliver(Class::Pool, message, &events).await,
-                message = self.inbox.sync.recv() => self.deliver(Class::Sync, message, &events).await,
-                () = again => Some(()),
+                command = commands.recv() => self.command(command),
+                room = events.reserve(), if !told => match (room, self.untold.pop_front()) {
+                    (Ok(room), Some(event)) => {
+                        room.send(event);
+                        Some(())
+                    }
+                    (room, _) => room.ok().map(drop),
+                },
+                changed = members.changed(), if told => changed.ok().map(|()| {
+                    let seen = members.borrow_and_update().clone();
+                    self.meet(&seen);
+                }),
+                () = until(self.banned.values().min().copied()), if told => {
+                    let seen = members.borrow().clone();
+                    self.meet(&seen);
+                    Some(())
+                }
+                message = self.inbox.consensus.recv(), if told => self.deliver(Class::Consensus, message),
+                message = self.inbox.pool.recv(), if told => self.deliver(Class::Pool, message),
+                message = self.inbox.sync.recv(), if told => self.deliver(Class::Sync, message),
             };
             if going.is_none() {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Waits until then; for ever when there is nothing to wait for.
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }

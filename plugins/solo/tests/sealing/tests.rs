@@ -159,6 +159,22 @@ fn a_refused_signature_stops_sealing_and_says_why() {
 }
 
 #[test]
+fn a_signer_that_failed_is_asked_for_the_same_again() {
+    let mut engine = SoloPlugin.build(&context("empty_blocks = \"always\"\n")).expect("built");
+    let token = token(&step(&mut *engine, 1, start(true, None))).expect("a block is made");
+    let asked = request(&step(&mut *engine, 2, Event::BlockBuilt { token, block: Some(block(1)) }));
+    let result = Err(SignRefused::Failed("no space left".into()));
+    let out = step(&mut *engine, 3, Event::Signed { guard: asked.guard, digest: asked.digest(&CHAIN), result });
+    let [Action::SetTimer { id, at }] = out[..] else { panic!("{out:?}") };
+    assert!(engine.status(Instant(4)).stalled.is_some_and(|why| why.contains("no space left")));
+    let out = step(&mut *engine, 1003, Event::Timer { id, due: at });
+    assert_eq!(request(&out), asked);
+    assert!(
+        matches!(&step(&mut *engine, 1004, signed(&asked))[..], [Action::Commit { hash, .. }] if *hash == block(1).hash())
+    );
+}
+
+#[test]
 fn a_block_that_could_not_be_built_is_tried_again() {
     let mut engine = SoloPlugin.build(&context("empty_blocks = \"always\"\n")).expect("built");
     let first = token(&step(&mut *engine, 1, start(true, None))).expect("a block is made");
