@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plugins/kv", &["quorate", "quorate-testkit"]),
     ("testkit", &["quorate"]),
     ("fuzz", &["quorate", "quorate-kv"]),
+    ("benches", &["quorate", "quorate-kv"]),
     (
         "node",
         &[
@@ -29,6 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "quorate-discovery-bootnode",
             "quorate-kv",
             "quorate-testkit",
+            "quorate-bench",
         ],
     ),
 ];
