@@ -51,7 +51,7 @@ pub(crate) fn figures(
     let rate = blocks as f64 / took;
     let mut figures = vec![Figure::new(format!("{key}_blocks_per_s"), format!("{name}, blocks"), rate, "/s").how(how)];
     if let Some(transactions) = transactions {
-        let checks = ceilings::signature_checks(options.counts.ceiling_time);
+        let checks = ceilings::signature_checks(options.counts.ceiling_time).per_s;
         let rate = rate * transactions as f64 / height.max(1) as f64;
         let figure = Figure::new(format!("{key}_tx_per_s"), format!("{name}, transactions"), rate, "tx/s")
             .beside("signature checks", checks)

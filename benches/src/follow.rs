@@ -1,6 +1,7 @@
 //! Follows a node's final blocks over a WebSocket, as a client would.
 
 use std::{
+    io::ErrorKind,
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -83,7 +84,11 @@ impl Follower {
                 }
                 Ok(_) => {}
                 Err(tungstenite::Error::Io(error))
-                    if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+                    if matches!(
+                        error.kind(),
+                        // A signal interrupts a read that has a timeout.
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) =>
                 {
                     self.stop.check("a final block")?;
                 }

@@ -1,7 +1,7 @@
 //! A client that costs little: one kept connection, one request at a time, prepared bytes out, a slice of the answer back.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -84,8 +84,11 @@ impl Connection {
             } else if filled == self.buffer.len() {
                 return Err(BenchError::answer(format!("a head of more than {filled} bytes")));
             }
-            let read =
-                self.stream.read(self.buffer.get_mut(filled..).unwrap_or_default()).map_err(io("read an answer"))?;
+            let read = match self.stream.read(self.buffer.get_mut(filled..).unwrap_or_default()) {
+                // A signal interrupts a read that has a timeout.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.map_err(io("read an answer"))?,
+            };
             if read == 0 {
                 return Err(BenchError::answer("the node closed the connection inside of an answer"));
             }

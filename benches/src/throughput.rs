@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    ceilings,
+    ceilings::{self, Checks},
     failure::BenchError,
     load::{self, Loaded, Prepared},
     network::{Network, Node},
@@ -21,7 +21,7 @@ pub(crate) fn figures(
     name: &str,
 ) -> Result<Vec<Figure>, BenchError> {
     let mut rates = Vec::new();
-    let mut ceilings = Vec::new();
+    let mut ceilings: Vec<Checks> = Vec::new();
     let mut loads: Vec<Loaded> = Vec::new();
     let (mut nodes, mut client) = (Duration::ZERO, Duration::ZERO);
     for run in 0..runs {
@@ -40,7 +40,9 @@ pub(crate) fn figures(
     let blocks: u64 = loads.iter().map(|loaded| loaded.blocks).sum();
     let late: u64 = loads.iter().map(|loaded| loaded.late_blocks).sum();
     let full: usize = loads.iter().map(|loaded| loaded.full).sum();
-    let ceiling = Figure::median("", "", &ceilings, "/s").value / validators;
+    let median =
+        |of: fn(&Checks) -> f64| Figure::median("", "", &ceilings.iter().map(of).collect::<Vec<_>>(), "").value;
+    let ceiling = median(|checks| checks.per_s) / validators;
     let how = format!(
         "{} of {} signed transactions at 3 validators, final at all; {blocks} blocks, {late} of them late; pools full {full} times",
         if runs == 1 { "a run".to_owned() } else { format!("{runs} runs") },
@@ -48,11 +50,10 @@ pub(crate) fn figures(
     );
     let rate = Figure::median(format!("{key}_per_s"), format!("{name}, final"), &rates, "tx/s").how(how);
     let per = |time: Duration| time.as_secs_f64() * 1e6 / transactions.max(1) as f64;
-    let checks = 1e6 * crate::machine::cores() as f64 / (ceiling * validators);
     Ok(vec![
         rate.beside("signature checks / 3", ceiling),
         Figure::new(format!("{key}_cpu_us"), format!("{name}, CPU of a validator"), per(nodes) / validators, "us/tx")
-            .beside("one check in a batch", checks)
+            .beside("one signature check", median(|checks| checks.cpu_us))
             .how("user and system time of a validator process for each transaction"),
         Figure::new(format!("{key}_client_cpu_us"), format!("{name}, CPU of the load"), per(client), "us/tx")
             .how("of this process, which shares the cores"),
