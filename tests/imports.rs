@@ -48,6 +48,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // The plugins for its tests alone, which break them on purpose.
     ("testkit", &["quorate", "quorate-transport-http", "quorate-discovery-bootnode"]),
     ("fuzz", &["quorate", "quorate-kv", "quorate-testkit"]),
+    ("testkit", &["quorate"]),
+    ("fuzz", &["quorate", "quorate-kv"]),
+    ("benches", &["quorate", "quorate-kv"]),
     (
         "node",
         &[
@@ -64,6 +67,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "quorate-discovery-bootnode",
             "quorate-kv",
             "quorate-testkit",
+            "quorate-bench",
         ],
     ),
 ];

@@ -74,8 +74,11 @@ fn four_plugins_make_a_node_in_sixty_lines() {
 
 #[test]
 fn own_storage_keeps_the_chain_and_refuses_a_damaged_file() {
+    let said = run("own_storage");
+    assert!(said.starts_with("storage `one-file`: 0 of "), "{said}");
+    let (_, after_the_suite) = said.split_once("\n\n").unwrap();
     assert_says(
-        &run("own_storage"),
+        after_the_suite,
         &[
             "the contract of a store holds",
             r#"block 1: the log is {"count":1}"#,

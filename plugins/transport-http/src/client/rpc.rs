@@ -1,6 +1,6 @@
 //! JSON-RPC 2.0: from a body to the answer's body.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{json, value::RawValue};
@@ -24,6 +24,9 @@ pub(crate) const BATCH_ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// How long the calls of one batch may take together.
 pub(crate) const BATCH_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Transactions of one batch that are handed in together at most.
+const TOGETHER_MAX: usize = 128;
 
 /// Bytes of a request's id at most.
 pub(crate) const ID_BYTES_MAX: usize = 1024;
@@ -101,29 +104,98 @@ async fn batch(server: &Server, caller: &mut Caller, text: &str, out: &mut Vec<u
     };
     let end = Instant::now() + BATCH_TIME_MAX;
     out.push(b'[');
-    for call in calls {
-        let mark = out.len();
-        if mark > 1 {
-            out.push(b',');
-        }
-        let start = out.len();
-        if start > BATCH_ANSWER_BYTES_MAX {
-            let reason = format!("the answers of this batch passed {BATCH_ANSWER_BYTES_MAX} bytes");
-            let data = json!({ "reason": reason, "limit_bytes": BATCH_ANSWER_BYTES_MAX });
-            refuse(server, call.get(), &RpcError::new(ANSWER_TOO_LARGE, data), out);
-        } else if Instant::now() >= end {
-            let reason = format!("this batch took more than {} s", BATCH_TIME_MAX.as_secs());
-            refuse(server, call.get(), &RpcError::because(UNAVAILABLE, reason), out);
+    let mut left = calls.as_slice();
+    while let Some((call, after)) = left.split_first() {
+        let within = out.len() <= BATCH_ANSWER_BYTES_MAX && Instant::now() < end;
+        let most = if within { TOGETHER_MAX } else { 0 };
+        let together = left.iter().take(most).take_while(|call| hands_in(call.get())).count();
+        if let Some((transactions, after)) = left.split_at_checked(together).filter(|_| together > 1) {
+            for answer in hand_in(server, caller, transactions).await {
+                let entry = Entry::begin(out);
+                out.extend_from_slice(&answer);
+                entry.end(out);
+            }
+            left = after;
         } else {
-            one(server, caller, call.get(), out).await;
-        }
-        if out.len() == start {
-            out.truncate(mark);
+            let entry = Entry::begin(out);
+            if out.len() > BATCH_ANSWER_BYTES_MAX {
+                let reason = format!("the answers of this batch passed {BATCH_ANSWER_BYTES_MAX} bytes");
+                let data = json!({ "reason": reason, "limit_bytes": BATCH_ANSWER_BYTES_MAX });
+                refuse(server, call.get(), &RpcError::new(ANSWER_TOO_LARGE, data), out);
+            } else if !within {
+                let reason = format!("this batch took more than {} s", BATCH_TIME_MAX.as_secs());
+                refuse(server, call.get(), &RpcError::because(UNAVAILABLE, reason), out);
+            } else {
+                one(server, caller, call.get(), out).await;
+            }
+            entry.end(out);
+            left = after;
         }
         // A node that answers at once would let one batch hold the thread.
         tokio::task::yield_now().await;
     }
     if out.len() == 1 { out.clear() } else { out.push(b']') }
+}
+
+/// An answer's place in the array of a batch's answers.
+struct Entry {
+    mark: usize,
+    start: usize,
+}
+
+impl Entry {
+    fn begin(out: &mut Vec<u8>) -> Self {
+        let mark = out.len();
+        if mark > 1 {
+            out.push(b',');
+        }
+        Self { mark, start: out.len() }
+    }
+
+    /// Leaves no trace of a call that has no answer.
+    fn end(self, out: &mut Vec<u8>) {
+        if out.len() == self.start {
+            out.truncate(self.mark);
+        }
+    }
+}
+
+/// Whether a call hands in a transaction.
+fn hands_in(text: &str) -> bool {
+    let method = read_envelope(text).ok().and_then(|envelope| Method::from_name(&envelope.method));
+    matches!(
+        method,
+        Some(
+            Method::Native(native::Method::Submit)
+                | Method::Ethereum(ethereum::Method::SendTransaction | ethereum::Method::SendRawTransaction)
+        )
+    )
+}
+
+/// Hands in transactions together, in their order, and gives the answers in their order: the node checks the signatures of those that
+/// come together in one go, which costs it much less than one by one.
+async fn hand_in(server: &Server, caller: &Caller, calls: &[&RawValue]) -> Vec<Vec<u8>> {
+    let mut answers: Vec<Vec<u8>> = vec![Vec::new(); calls.len()];
+    let mut under_way: Vec<Option<Pin<Box<_>>>> = calls
+        .iter()
+        .zip(&mut answers)
+        .map(|(call, answer)| {
+            // Handing in has nothing to do with subscriptions.
+            let mut caller = Caller { address: caller.address, authority: caller.authority, subscriptions: None };
+            Some(Box::pin(async move { one(server, &mut caller, call.get(), answer).await }))
+        })
+        .collect();
+    poll_fn(|context| {
+        for future in &mut under_way {
+            if future.as_mut().is_some_and(|future| future.as_mut().poll(context).is_ready()) {
+                *future = None;
+            }
+        }
+        if under_way.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    drop(under_way);
+    answers
 }
 
 /// Answers one request object; writes nothing for a notification.

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -57,6 +57,9 @@ pub(crate) struct FakeNode {
     pub(crate) health: Mutex<Health>,
     /// Never answers while set.
     pub(crate) mute: AtomicBool,
+    /// Submissions are answered, the last first, when so many wait for an answer; at once while it is 0.
+    pub(crate) together: AtomicUsize,
+    waiting: Mutex<Vec<(Bytes, Reply)>>,
 }
 
 pub(crate) fn id_of(bytes: &[u8]) -> TransactionId {
@@ -65,7 +68,18 @@ pub(crate) fn id_of(bytes: &[u8]) -> TransactionId {
 
 impl FakeNode {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { chain: Mutex::default(), health: Mutex::default(), mute: AtomicBool::new(false) })
+        Arc::new(Self {
+            chain: Mutex::default(),
+            health: Mutex::default(),
+            mute: AtomicBool::new(false),
+            together: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+        })
+    }
+
+    /// What waits for a block, in order.
+    pub(crate) fn pool(&self) -> Vec<Bytes> {
+        self.chain.lock().unwrap().pool.clone()
     }
 
     /// Makes the next block of what waits.
@@ -203,6 +217,20 @@ impl Node for FakeNode {
     fn call(&self, request: Request, reply: Reply) {
         if self.mute.load(Ordering::Relaxed) {
             std::mem::forget(reply);
+            return;
+        }
+        let together = self.together.load(Ordering::Relaxed);
+        if let Request::Submit(bytes) = &request
+            && together > 0
+        {
+            let mut waiting = self.waiting.lock().unwrap();
+            waiting.push((bytes.clone(), reply));
+            if waiting.len() == together {
+                let mut chain = self.chain.lock().unwrap();
+                let results: Vec<_> =
+                    waiting.drain(..).map(|(bytes, reply)| (Self::submit(&mut chain, bytes), reply)).collect();
+                results.into_iter().rev().for_each(|(result, reply)| reply(Response::Submitted(result)));
+            }
             return;
         }
         let mut chain = self.chain.lock().unwrap();

@@ -211,6 +211,41 @@ async fn a_batch_is_answered_in_order_without_its_notifications() {
 }
 
 #[tokio::test]
+async fn transactions_of_a_batch_are_handed_in_together_and_answered_in_order() {
+    let server = Server::start().await;
+    server.node.together.store(4, Ordering::Relaxed);
+    let params = [&b"one"[..], b"two", b"reject", b"three"].map(hex_of);
+    let [one, two, reject, three] = &params;
+    let body = format!(
+        r#"[
+            {{"jsonrpc":"2.0","id":1,"method":"quorate_submit","params":["{one}"]}},
+            {{"jsonrpc":"2.0","method":"quorate_submit","params":["{two}"]}},
+            {{"jsonrpc":"2.0","id":3,"method":"quorate_submit","params":["{reject}"]}},
+            {{"jsonrpc":"2.0","id":4,"method":"quorate_submit","params":[5]}},
+            {{"jsonrpc":"2.0","id":5,"method":"eth_sendRawTransaction","params":["{three}"]}},
+            {{"jsonrpc":"2.0","id":6,"method":"quorate_receipt","params":["{id}"]}}
+        ]"#,
+        id = id_of(b"one"),
+    );
+    let answers = post(server.address, &body).await.json();
+    let shown: Vec<_> = answers
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|answer| (answer["id"].clone(), answer["result"].clone(), answer["error"]["code"].clone()))
+        .collect();
+    let expected = vec![
+        (json!(1), json!(id_of(b"one")), Value::Null),
+        (json!(3), Value::Null, json!(-32011)),
+        (json!(4), Value::Null, json!(-32602)),
+        (json!(5), json!(id_of(b"three")), Value::Null),
+        (json!(6), json!({"status": "pending", "transaction_id": id_of(b"one")}), Value::Null),
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(server.node.pool(), [&b"one"[..], b"two", b"three"]);
+}
+
+#[tokio::test]
 async fn notifications_are_carried_out_and_not_answered() {
     let server = Server::start().await;
     let submit = format!(r#"{{"jsonrpc":"2.0","method":"quorate_submit","params":["{}"]}}"#, hex_of(b"one"));

@@ -1,0 +1,343 @@
+//! A network for one measurement: written by `quorate init`, run as processes of its own on loopback, gone with this value.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    time::{Duration, Instant},
+};
+
+use quorate::{ChainId, Genesis};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    failure::{BenchError, io},
+    http::{Connection, get},
+    options::Options,
+    stop::Stop,
+};
+
+/// Validators of every network here.
+pub(crate) const VALIDATORS: u16 = 3;
+
+/// Ports of one network: bootnode, RPC and peer of each validator, gateway (not run) and its peer port.
+const PORTS: u16 = 2 * VALIDATORS + 3;
+
+/// Ports are looked for from here on: below those that systems give to outgoing connections.
+const PORTS_FROM: u16 = 20_000;
+
+/// Rows of ports to look through.
+const ROWS: u16 = 1_000;
+
+/// How long a node may take to stop by itself before it is ended.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+
+/// Lines of a log in an error.
+const LOG_LINES: usize = 20;
+
+/// What the validators of a network agree on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) fault_model: &'static str,
+    pub(crate) delta_ms: u64,
+    pub(crate) transactions_max: usize,
+}
+
+impl Rules {
+    /// Nobody waits for a bound on delays.
+    pub(crate) const CRASH: Rules = Rules { fault_model: "crash", delta_ms: 400, transactions_max: 4096 };
+
+    /// The default of three validators: every vote waits `delta_ms`.
+    pub(crate) const BYZANTINE_SYNC: Rules = Rules { fault_model: "byzantine-sync", ..Rules::CRASH };
+
+    /// One transaction a block.
+    pub(crate) const ONE_BY_ONE: Rules = Rules { transactions_max: 1, ..Rules::CRASH };
+}
+
+/// A running process, ended with this value.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Process {
+    /// Ends its standard input, at which a node stops in order; waits for it.
+    fn stop(mut self) {
+        drop(self.0.stdin.take());
+        let deadline = Instant::now() + STOP_WAIT;
+        while Instant::now() < deadline {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// One node of a network.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) rpc: SocketAddr,
+    process: Option<Process>,
+}
+
+impl Node {
+    /// Its process, when it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.0.id())
+    }
+
+    /// A new connection for JSON-RPC.
+    pub(crate) fn connect(&self) -> Result<Connection, BenchError> {
+        Connection::open(self.rpc)
+    }
+}
+
+/// A network in a directory of its own.
+#[derive(Debug)]
+pub(crate) struct Network {
+    // Before the directory: processes end first.
+    bootnode: Node,
+    validators: Vec<Node>,
+    program: PathBuf,
+    stop: Stop,
+    chain_id: ChainId,
+    directory: TempDir,
+}
+
+fn free_ports() -> Result<u16, BenchError> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Where to begin differs between processes, so that two runs at once rarely look at the same ports.
+    let begin = (std::process::id() % u32::from(ROWS)) as u16;
+    for _ in 0..ROWS {
+        let row = (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % ROWS;
+        let from = PORTS_FROM + row * PORTS;
+        let free = (from..from + PORTS).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+        if free {
+            return Ok(from);
+        }
+    }
+    Err(BenchError::answer(format!("no {PORTS} free ports in a row above {PORTS_FROM}")))
+}
+
+/// A command which no variable of the environment changes.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    let ours = |name: &OsString| name == "RUST_LOG" || name.to_string_lossy().starts_with("QUORATE__");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Network {
+    /// Writes a network; nothing runs yet.
+    pub(crate) fn make(options: &Options, stop: &Stop, rules: Rules) -> Result<Self, BenchError> {
+        let parent = &options.directory;
+        fs::create_dir_all(parent).map_err(io(parent.display().to_string()))?;
+        let directory = tempfile::Builder::new()
+            .prefix("quorate-bench-")
+            .tempdir_in(parent)
+            .map_err(io(parent.display().to_string()))?;
+        let from = free_ports()?;
+        let net = directory.path().join("net");
+        let output = command(&options.program)
+            .args(["init", "--block-interval-ms", "0", "--fault-model", rules.fault_model])
+            .args(["--validators", &VALIDATORS.to_string(), "--delta-ms", &rules.delta_ms.to_string()])
+            .args(["--ports-from", &from.to_string(), "--dir"])
+            .arg(&net)
+            .output()
+            .map_err(io(options.program.display().to_string()))?;
+        if !output.status.success() {
+            return Err(BenchError::Node {
+                name: "quorate init".into(),
+                what: output.status.to_string(),
+                log: String::from_utf8_lossy(&output.stderr).into_owned(),
+            });
+        }
+        let chain_id = agree(&net.join("genesis.toml"), rules)?;
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let validators = (1..=VALIDATORS)
+            .map(|number| Node { name: format!("validator-{number}"), rpc: at(from + number), process: None })
+            .collect();
+        let bootnode = Node { name: "bootnode".into(), rpc: at(from), process: None };
+        Ok(Self { bootnode, validators, program: options.program.clone(), stop: stop.clone(), chain_id, directory })
+    }
+
+    /// Writes a network and starts all of it; every validator is connected to every other.
+    pub(crate) fn running(options: &Options, stop: &Stop, rules: Rules) -> Result<Self, BenchError> {
+        let mut network = Self::make(options, stop, rules)?;
+        network.spawn_bootnode()?;
+        for at in 0..network.validators.len() {
+            network.spawn(at)?;
+        }
+        for at in 0..network.validators.len() {
+            network.wait_ready(at)?;
+        }
+        network.wait_connected()?;
+        Ok(network)
+    }
+
+    pub(crate) fn chain_id(&self) -> ChainId {
+        self.chain_id
+    }
+
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    pub(crate) fn validators(&self) -> &[Node] {
+        &self.validators
+    }
+
+    pub(crate) fn validator(&self, at: usize) -> Result<&Node, BenchError> {
+        self.validators.get(at).ok_or_else(|| BenchError::answer(format!("there is no validator {at}")))
+    }
+
+    fn net(&self) -> PathBuf {
+        self.directory.path().join("net")
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.log"))
+    }
+
+    fn process(&self, name: &str) -> Result<Process, BenchError> {
+        let path = self.log(name);
+        let log = OpenOptions::new().create(true).append(true).open(&path).map_err(io(path.display().to_string()))?;
+        let config = self.net().join(format!("{name}.toml"));
+        command(&self.program)
+            .args(["run", "--stop-on-stdin-close", "--config"])
+            .arg(config)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map(Process)
+            .map_err(io(format!("start {name}")))
+    }
+
+    /// Starts the registry by which validators find each other, and waits for it.
+    pub(crate) fn spawn_bootnode(&mut self) -> Result<(), BenchError> {
+        self.bootnode.process = Some(self.process("bootnode")?);
+        let address = self.bootnode.rpc;
+        self.stop.until("the bootnode answers", || Ok(answers(address, "/health")))
+    }
+
+    /// Starts a validator and does not wait.
+    pub(crate) fn spawn(&mut self, at: usize) -> Result<(), BenchError> {
+        let name = self.validator(at)?.name.clone();
+        let process = self.process(&name)?;
+        if let Some(node) = self.validators.get_mut(at) {
+            node.process = Some(process);
+        }
+        Ok(())
+    }
+
+    /// Waits until a validator says that it is ready.
+    pub(crate) fn wait_ready(&self, at: usize) -> Result<(), BenchError> {
+        let node = self.validator(at)?;
+        let what = format!("{} is ready", node.name);
+        self.stop.until(&what, || Ok(answers(node.rpc, "/ready"))).map_err(|error| self.told(node, error))
+    }
+
+    /// Waits until every validator is connected to all others.
+    pub(crate) fn wait_connected(&self) -> Result<(), BenchError> {
+        for node in &self.validators {
+            let mut connection = node.connect()?;
+            let what = format!("{} is connected to all others", node.name);
+            let connected = self.stop.until(&what, || {
+                let status = connection.call("quorate_status", &json!([]))?;
+                let is = |peer: &Value, what: &str| peer.get(what) == Some(&Value::Bool(true));
+                let peers = status.get("peers").and_then(Value::as_array).map_or(0, |peers| {
+                    peers.iter().filter(|peer| is(peer, "connected") && is(peer, "validator")).count()
+                });
+                Ok((peers + 1 >= self.validators.len()).then_some(()))
+            });
+            connected.map_err(|error| self.told(node, error))?;
+        }
+        Ok(())
+    }
+
+    /// Adds the end of a node's log to what went wrong with it.
+    fn told(&self, node: &Node, error: BenchError) -> BenchError {
+        if matches!(error, BenchError::Stopped) {
+            return error;
+        }
+        let text = fs::read_to_string(self.log(&node.name)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let log = lines.iter().skip(lines.len().saturating_sub(LOG_LINES)).copied().collect::<Vec<_>>().join("\n");
+        BenchError::Node { name: node.name.clone(), what: error.to_string(), log }
+    }
+
+    /// Stops a validator in order and waits for its end.
+    pub(crate) fn stop_validator(&mut self, at: usize) {
+        if let Some(process) = self.validators.get_mut(at).and_then(|node| node.process.take()) {
+            process.stop();
+        }
+    }
+
+    /// Removes what a stopped validator has stored; key and guard stay.
+    pub(crate) fn remove_data(&self, at: usize) -> Result<(), BenchError> {
+        let data = self.net().join("data").join(&self.validator(at)?.name);
+        fs::remove_dir_all(&data).map_err(io(data.display().to_string()))
+    }
+
+    /// Bytes of a validator's files.
+    pub(crate) fn data_bytes(&self, at: usize) -> Result<u64, BenchError> {
+        let data = self.net().join("data").join(&self.validator(at)?.name);
+        let entries = fs::read_dir(&data).map_err(io(data.display().to_string()))?;
+        Ok(entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum())
+    }
+}
+
+/// Sets what `init` has no option for; returns the chain's id.
+fn agree(genesis: &Path, rules: Rules) -> Result<ChainId, BenchError> {
+    let name = genesis.display().to_string();
+    let text = fs::read_to_string(genesis).map_err(io(name.clone()))?;
+    let old = "block_transactions_max = 32\n";
+    if !text.contains(old) {
+        return Err(BenchError::answer(format!("{name}: `{}` is not in it", old.trim_end())));
+    }
+    let text = text.replace(old, &format!("block_transactions_max = {}\n", rules.transactions_max));
+    File::create(genesis)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
+        .map_err(io(name))?;
+    let genesis = Genesis::parse("genesis.toml", &text);
+    genesis
+        .map(|genesis| genesis.chain_id())
+        .map_err(|errors| BenchError::answer(quorate::diagnostics::render(&errors)))
+}
+
+/// Whether a path is answered with 200.
+pub(crate) fn answers(address: SocketAddr, path: &str) -> Option<()> {
+    let mut connection = Connection::try_open(address).ok()?;
+    connection.send(&get(path)).ok()?;
+    let (status, _) = connection.receive().ok()?;
+    (status == 200).then_some(())
+}
+
+/// A node's height and the hash of its last block.
+pub(crate) fn tip(connection: &mut Connection) -> Result<(u64, String), BenchError> {
+    let status = connection.call("quorate_status", &json!([]))?;
+    match (status.get("height").and_then(Value::as_u64), status.get("hash").and_then(Value::as_str)) {
+        (Some(height), Some(hash)) => Ok((height, hash.to_owned())),
+        _ => Err(BenchError::answer(format!("quorate_status: {status}"))),
+    }
+}
+
+/// The hash of a final block.
+pub(crate) fn hash_at(connection: &mut Connection, height: u64) -> Result<Value, BenchError> {
+    let block = connection.call("quorate_block", &json!([height]))?;
+    block.get("hash").cloned().ok_or_else(|| BenchError::answer(format!("block {height} is {block}")))
+}
