@@ -48,8 +48,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // The plugins for its tests alone, which break them on purpose.
     ("testkit", &["quorate", "quorate-transport-http", "quorate-discovery-bootnode"]),
     ("fuzz", &["quorate", "quorate-kv", "quorate-testkit"]),
-    ("testkit", &["quorate"]),
-    ("fuzz", &["quorate", "quorate-kv"]),
     ("benches", &["quorate", "quorate-kv"]),
     (
         "node",
