@@ -102,3 +102,23 @@ fn names_of_rules_are_unique_in_their_slot() {
     let names: BTreeSet<(&str, &str)> = all.iter().map(|(slot, rule)| (*slot, rule.name)).collect();
     assert_eq!(names.len(), all.len());
 }
+
+#[test]
+fn the_documentation_lists_every_rule_with_its_sentence() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/conformance.md");
+    let text = fs::read_to_string(path).unwrap();
+    let mut listed = String::new();
+    let mut last = "";
+    for (slot, rule) in rules() {
+        if slot != last {
+            let blank = if last.is_empty() { "" } else { "\n" };
+            listed += &format!("{blank}### {slot}\n\n| rule | the contract |\n|---|---|\n");
+            last = slot;
+        }
+        // Links of the source's documentation lead nowhere here.
+        let sentence = rule.sentence.replace("[`", "`").replace("`]", "`");
+        listed += &format!("| {} | {sentence} (`{}`) |\n", rule.name, rule.file);
+    }
+    let (_, there) = text.split_once("## The rules\n\n").unwrap();
+    assert!(there == listed, "docs/conformance.md must end with:\n\n{listed}");
+}

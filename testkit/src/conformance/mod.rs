@@ -15,7 +15,7 @@
 //! conformance::storage(&MemoryStoragePlugin::new(), "").volatile().check();
 //! ```
 //!
-//! [`Suite::check`] panics with what was broken; [`Suite::run`] gives the [`Report`], for programs.
+//! `check` panics with what was broken; `run` gives the [`Report`], and `suite` the [`Suite`] with its rules, for programs.
 //!
 //! # Reading order
 //!
