@@ -8,6 +8,21 @@ use std::path::Path;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("framework/api", &[]),
     ("framework/kernel", &["quorate"]),
+    // Its tests run loaded plugins in a node; the crate itself knows the traits alone.
+    (
+        "framework/abi",
+        &[
+            "quorate",
+            "quorate-kernel",
+            "quorate-testkit",
+            "quorate-poa",
+            "quorate-kv",
+            "quorate-poa-dylib",
+            "quorate-faulty",
+        ],
+    ),
+    ("framework/abi/faulty", &["quorate", "quorate-abi", "quorate-testkit"]),
+    ("plugins/poa/dylib", &["quorate-abi", "quorate-poa"]),
     // Itself: its tests have the planted bugs, a node never does.
     ("plugins/poa", &["quorate", "quorate-testkit", "quorate-poa"]),
     ("plugins/bft-tendermint", &["quorate", "quorate-testkit"]),
@@ -19,13 +34,30 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plugins/kv", &["quorate", "quorate-testkit"]),
     ("testkit", &["quorate"]),
     ("fuzz", &["quorate", "quorate-kv"]),
+    // A program of one's own: the kernel and the plugins that one picks.
+    (
+        "examples",
+        &[
+            "quorate",
+            "quorate-kernel",
+            "quorate-poa",
+            "quorate-solo",
+            "quorate-transport-http",
+            "quorate-discovery-bootnode",
+            "quorate-kv",
+            "quorate-testkit",
+        ],
+    ),
     (
         "node",
         &[
             "quorate",
             "quorate-kernel",
+            "quorate-abi",
             "quorate-poa",
             "quorate-bft-tendermint",
+            "quorate-poa-dylib",
+            "quorate-faulty",
             "quorate-solo",
             "quorate-storage-redb",
             "quorate-storage-fjall",

@@ -13,7 +13,10 @@ use quorate_storage_fjall::FjallPlugin;
 use quorate_storage_redb::RedbPlugin;
 use quorate_transport_http::HttpPlugin;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    libraries::Libraries,
+};
 
 /// The store which the offline commands make where there is none.
 const STORAGE: &str = "redb";
@@ -21,7 +24,7 @@ const STORAGE: &str = "redb";
 /// What is in a data directory of another store, and its plugin's name.
 const OTHER_STORAGE: &[(&str, &str)] = &[(quorate_storage_fjall::FOLDER, "fjall")];
 
-/// Every bundled plugin.
+/// Every bundled plugin, and what loads others.
 pub fn registry() -> Registry {
     Registry::new()
         .with_consensus(PoaPlugin)
@@ -35,6 +38,7 @@ pub fn registry() -> Registry {
         .with_discovery(StaticDiscoveryPlugin)
         .with_application(KvPlugin)
         .with_service(RegistryServicePlugin::default())
+        .with_libraries(Libraries)
 }
 
 /// The store of a data directory: the one that is in it, or the default where there is none.
@@ -67,17 +71,10 @@ pub fn rules(genesis: &Genesis) -> Result<Rules, Failure> {
     let application = registry.application(name).map_err(|known| missing("application", name, &known))?;
     let name = genesis.consensus_plugin();
     let consensus = registry.consensus(name).map_err(|known| missing("consensus", name, &known))?;
-    let context = Context {
-        chain_id: genesis.chain_id(),
-        validators: genesis.validators().clone(),
-        shared: genesis.consensus_settings(),
-        settings: Settings::from_text(""),
-        seed: 0,
-    };
     let shared = genesis.application_settings();
     Ok(Rules {
         application: application.build(genesis.chain_id(), &shared, &Settings::from_text(""))?,
-        finality: consensus.proof(&context)?,
+        finality: consensus.proof(&Context::of(genesis))?,
     })
 }
 

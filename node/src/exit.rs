@@ -147,6 +147,7 @@ pub fn storage_exit(error: &StorageError) -> Exit {
         StorageError::Io { .. } | StorageError::Full(_) | StorageError::Poisoned(_) => Exit::Disk,
         StorageError::Damaged(_) | StorageError::Newer { .. } => Exit::Damaged,
         StorageError::Locked(_) => Exit::Locked,
+        StorageError::Plugin(_) => Exit::Plugin,
         _ => Exit::Failed,
     }
 }

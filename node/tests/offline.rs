@@ -18,7 +18,7 @@ use quorate_kernel::{
     node::{Node, NodeOptions, Running},
     registry::Registry,
 };
-use quorate_node::{bundled, network::Directory};
+use quorate_node::{bundled, commands::receipt::check, network::Directory};
 use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryTransportPlugin};
 use serde_json::{Value, json};
 
@@ -184,6 +184,31 @@ fn a_receipt_is_accepted_in_every_wrapping_and_refused_when_changed() {
         verify(&changed, 1);
     }
     verify(&json!({"status": "pending"}), 1);
+}
+
+/// What a node said beside the receipt was once taken for proven: a bit of it could be flipped, and the file was called valid.
+#[test]
+fn no_bit_of_a_nodes_whole_answer_can_be_flipped() {
+    let decided = decide();
+    let genesis = Genesis::parse("g", &fs::read_to_string(decided.genesis()).unwrap()).unwrap();
+    let (rules, receipt) = (bundled::rules(&genesis).unwrap(), &decided.receipt);
+    let certificate = rules.finality.certificate(&receipt.proof).unwrap();
+    let signatures = certificate.signatures.iter();
+    let signatures: Vec<Value> =
+        signatures.map(|(validator, signature)| json!({"validator": validator, "signature": signature})).collect();
+    let answer = json!({"jsonrpc": "2.0", "result": {
+        "status": "final", "transaction_id": receipt.transaction_id, "block_number": receipt.header.height,
+        "block_hash": receipt.block_hash, "index": receipt.transaction_path.index, "time": receipt.header.time,
+        "certificate": {"round": certificate.round, "signatures": signatures}, "receipt": receipt,
+    }});
+    let answer = answer.to_string().into_bytes();
+    check(&answer, &genesis, &rules).unwrap();
+    for bit in 0..answer.len() * 8 {
+        let mut flipped = answer.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let refused = check(&flipped, &genesis, &rules).is_err();
+        assert!(refused, "bit {bit}: {}", String::from_utf8_lossy(&flipped));
+    }
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use quorate::{
-    Height, TransactionId,
+    Height, Service, Settings, TransactionId,
     node::{BlockId, NodeHandle, NodeStatus, Request, Response, TransactionState},
-    plugin::StoragePlugin,
+    plugin::{Descriptor, ServicePlugin, SetupError, StoragePlugin},
+    service::ServiceContext,
 };
 use quorate_kernel::{
     config::Config,
@@ -34,24 +35,27 @@ fn genesis(fault_model: &str) -> String {
 pub(crate) struct Network {
     directory: tempfile::TempDir,
     registry: Registry,
+    storage: &'static str,
 }
 
 impl Network {
-    /// A network over this store, which calls itself `memory`.
+    /// A network over this store.
     pub(crate) fn new(fault_model: &str, storage: impl StoragePlugin + 'static) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("genesis.toml"), genesis(fault_model)).unwrap();
         for name in NAMES {
             NodeKey::development(name).save_new(&directory.path().join(format!("{name}.key"))).unwrap();
         }
+        let name = storage.descriptor().name;
         let hub = Hub::new();
         let registry = Registry::new()
             .with_consensus(quorate_poa::PoaPlugin)
             .with_storage(storage)
             .with_transport(MemoryTransportPlugin::new(&hub))
             .with_discovery(MemoryDiscoveryPlugin::new(&hub))
-            .with_application(quorate_kv::KvPlugin);
-        Self { directory, registry }
+            .with_application(quorate_kv::KvPlugin)
+            .with_service(Refuses);
+        Self { directory, registry, storage: name }
     }
 
     pub(crate) fn start(&self, name: &str) -> Running {
@@ -59,10 +63,16 @@ impl Network {
     }
 
     pub(crate) fn try_start(&self, name: &str) -> Result<Running, StartError> {
+        self.try_start_with(name, "")
+    }
+
+    /// With more tables in the node's file.
+    pub(crate) fn try_start_with(&self, name: &str, tables: &str) -> Result<Running, StartError> {
+        let storage = self.storage;
         let text = format!(
             "[node]\nname = \"{name}\"\nrole = \"validator\"\ngenesis = \"genesis.toml\"\nkey_file = \"{name}.key\"\n\
-             data_dir = \"{name}\"\n[consensus]\nplugin = \"poa\"\n[storage]\nplugin = \"memory\"\n\
-             [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n"
+             data_dir = \"{name}\"\n[consensus]\nplugin = \"poa\"\n[storage]\nplugin = \"{storage}\"\n\
+             [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n{tables}"
         );
         let config = Config::parse("node.toml", &text, self.directory.path(), &[]).unwrap();
         let assembly =
@@ -80,24 +90,35 @@ impl Network {
     }
 }
 
-pub(crate) async fn submit(node: &NodeHandle, transaction: quorate::Bytes) -> TransactionId {
-    match node.request(Request::Submit(transaction)).await {
-        Response::Submitted(Ok(id)) => id,
-        other => panic!("{other:?}"),
+/// A service that can't be made, as one whose address is in use.
+struct Refuses;
+
+impl ServicePlugin for Refuses {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::new("refuses", "1", "can't be made")
+    }
+
+    fn check(&self, _: &Settings) -> Result<(), SetupError> {
+        Ok(())
+    }
+
+    fn build(&self, _: &Settings, _: ServiceContext) -> Result<Box<dyn Service>, SetupError> {
+        Err(SetupError::Other("it refuses".into()))
     }
 }
 
+pub(crate) async fn submit(node: &NodeHandle, transaction: quorate::Bytes) -> TransactionId {
+    node.submit(transaction).await.unwrap()
+}
+
 pub(crate) async fn status(node: &NodeHandle) -> NodeStatus {
-    match node.request(Request::Status).await {
-        Response::Status(status) => *status,
-        other => panic!("{other:?}"),
-    }
+    node.status().await.unwrap()
 }
 
 pub(crate) async fn until_final(node: &NodeHandle, id: TransactionId) -> Height {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
-        if let Response::Transaction(TransactionState::Final(receipt)) = node.request(Request::Transaction(id)).await {
+        if let TransactionState::Final(receipt) = node.transaction(id).await.unwrap() {
             return receipt.header.height;
         }
         assert!(tokio::time::Instant::now() < deadline, "not final: {:?}", status(node).await);

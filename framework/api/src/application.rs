@@ -44,7 +44,7 @@ pub trait StateWrite: StateRead {
 }
 
 /// What the pool needs to know of an acceptable transaction.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct Admission {
     /// Who sent it; transactions of one sender are ordered by `sequence`, senders take turns.
     pub sender: Bytes,
@@ -87,7 +87,7 @@ impl From<StorageError> for Rejection {
 }
 
 /// Whether a block is being made or followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Mode {
     /// A proposer tries candidates: those which can't be executed are left out and named in the outcome.
     Build,
@@ -124,7 +124,7 @@ pub struct Misbehaviour {
 }
 
 /// What a block did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Outcome {
     /// The hash of the state after the block.
     pub app_hash: Hash,

@@ -368,7 +368,7 @@ pub struct Certificate {
 }
 
 /// Why a proof of finality or of misbehaviour does not convince.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, BorshSerialize, BorshDeserialize)]
 #[non_exhaustive]
 pub enum ProofError {
     /// Not the bytes of a proof.
@@ -396,6 +396,9 @@ pub enum ProofError {
     /// It proves nothing.
     #[error("no misbehaviour: {0}")]
     NoMisbehaviour(String),
+    /// The checker itself failed: nothing is known of the proof, and the node stops rather than judge it.
+    #[error("the proof could not be checked: {0}")]
+    Failed(String),
 }
 
 /// Checks proofs. Pure; used by catch-up, receipts, audits and light clients, none of which run the engine.
@@ -441,7 +444,7 @@ pub trait FinalityProof: Send + Sync {
 }
 
 /// What an engine is made from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, BorshSerialize, BorshDeserialize)]
 pub struct Context {
     /// The network.
     pub chain_id: ChainId,
@@ -453,4 +456,18 @@ pub struct Context {
     pub settings: Settings,
     /// For engines that need randomness: fixed by the kernel, so that a run can be repeated.
     pub seed: u64,
+}
+
+impl Context {
+    /// What genesis alone says, without settings of a node: all that an auditor or a client needs for
+    /// [`crate::plugin::ConsensusPlugin::proof`].
+    pub fn of(genesis: &crate::Genesis) -> Self {
+        Self {
+            chain_id: genesis.chain_id(),
+            validators: genesis.validators().clone(),
+            shared: genesis.consensus_settings(),
+            settings: Settings::from_text(""),
+            seed: 0,
+        }
+    }
 }

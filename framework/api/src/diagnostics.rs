@@ -2,8 +2,16 @@
 
 use std::ops::Range;
 
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// Characters of a line that are shown at most; of a longer one, those around what is wrong.
+const SHOWN_MAX: usize = 160;
+
+/// Characters shown before what is wrong at most, in a line that is not shown whole.
+const SHOWN_BEFORE_MAX: usize = 80;
+
 /// One error in one place of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Diagnostic {
     /// The file's name, as the reader knows it.
     pub file: String,
@@ -53,6 +61,18 @@ impl Diagnostic {
         self.help = Some(help.into());
         self
     }
+
+    /// The line as it is shown, and where in that the error begins and how long it is.
+    fn excerpt(&self) -> (String, usize, usize) {
+        let before = self.column - 1;
+        if self.source.chars().count() <= SHOWN_MAX {
+            return (self.source.clone(), self.column, self.width);
+        }
+        let skipped = before.saturating_sub(SHOWN_BEFORE_MAX);
+        let shown: String = self.source.chars().skip(skipped).take(SHOWN_MAX).collect();
+        let column = before - skipped + 1;
+        (shown, column, self.width.min(SHOWN_MAX + 1 - column))
+    }
 }
 
 impl std::fmt::Display for Diagnostic {
@@ -63,14 +83,22 @@ impl std::fmt::Display for Diagnostic {
             let number = self.line.to_string();
             let margin = " ".repeat(number.len());
             writeln!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+            let (shown, column, width) = self.excerpt();
             writeln!(f, "{margin} |")?;
-            writeln!(f, "{number} | {}", self.source)?;
-            write!(f, "{margin} | {}{}", " ".repeat(self.column - 1), "^".repeat(self.width))?;
+            writeln!(f, "{number} | {shown}")?;
+            write!(f, "{margin} | {}{}", " ".repeat(column - 1), "^".repeat(width))?;
         }
         if let Some(help) = &self.help {
             write!(f, "\n  help: {help}")?;
         }
         Ok(())
+    }
+}
+
+/// As people read it: a program whose `main` returns an error shows it in this form.
+impl std::fmt::Debug for Diagnostic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
     }
 }
 
@@ -110,6 +138,19 @@ mod tests {
             shown,
             "a.toml:2:1: unknown key `nmae`\n  |\n2 | nmae = \"ä\"\n  | ^^^^\n  help: did you mean `name`?"
         );
+    }
+
+    #[test]
+    fn of_a_long_line_only_what_is_around_the_error_is_shown() {
+        let text = format!("a = {}!{}", "[".repeat(5_000), "]".repeat(5_000));
+        for span in [5_004..5_005, 0..10_005, 10_004..10_005] {
+            let shown = Diagnostic::at("a.toml", &text, span.clone(), "wrong").to_string();
+            assert!(shown.len() < 500, "{shown}");
+            let lines: Vec<&str> = shown.lines().collect();
+            let caret = lines[3].find('^').unwrap();
+            assert_eq!(lines[2].as_bytes()[caret], text.as_bytes()[span.start], "{shown}");
+            assert!(lines[3].len() <= lines[2].len(), "{shown}");
+        }
     }
 
     #[test]

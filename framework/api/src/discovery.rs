@@ -30,6 +30,15 @@ pub enum DiscoveryEvent {
         /// `host:port` for peers.
         address: String,
     },
+    /// A node which says that it belongs to another network: not to be dialled, but worth a word when it should be of this one.
+    Elsewhere {
+        /// Its key.
+        peer: PeerId,
+        /// `host:port` for peers.
+        address: String,
+        /// Its network; `None` when it does not say.
+        chain_id: Option<ChainId>,
+    },
     /// The source answers, or does not: for the status.
     Source {
         /// Whether it answers.
@@ -42,7 +51,7 @@ pub enum DiscoveryEvent {
 /// What a discovery is made from.
 #[derive(Clone)]
 pub struct DiscoveryContext {
-    /// The network: records of another are ignored.
+    /// The network: nodes of another are not to be dialled.
     pub chain_id: ChainId,
     /// This node's name.
     pub name: String,

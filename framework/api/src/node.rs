@@ -330,10 +330,107 @@ impl NodeHandle {
         );
         receiver.await.unwrap_or_else(|_| Response::Unavailable("the node is stopping".into()))
     }
+
+    /// How the node stands.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`].
+    pub async fn status(&self) -> Result<NodeStatus, Unavailable> {
+        match self.request(Request::Status).await {
+            Response::Status(status) => Ok(*status),
+            other => Err(Unavailable::instead(other)),
+        }
+    }
+
+    /// Gives the node a transaction. Its id comes back once it waits in the pool (or is known already): it is pending then, not final.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`].
+    pub async fn submit(&self, transaction: impl Into<Bytes>) -> Result<TransactionId, SubmitError> {
+        match self.request(Request::Submit(transaction.into())).await {
+            Response::Submitted(result) => result,
+            other => Err(SubmitError::Unavailable(Unavailable::instead(other).0)),
+        }
+    }
+
+    /// Where a transaction stands, with its receipt when it is final.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`].
+    pub async fn transaction(&self, id: TransactionId) -> Result<TransactionState, Unavailable> {
+        match self.request(Request::Transaction(id)).await {
+            Response::Transaction(state) => Ok(state),
+            other => Err(Unavailable::instead(other)),
+        }
+    }
+
+    /// Asks the application, as of the last final block. `params` and the answer are JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`QueryError`]; [`QueryError::State`] also when the node can't answer.
+    pub async fn query(&self, path: &str, params: impl Into<Bytes>) -> Result<Bytes, QueryError> {
+        match self.request(Request::Query { path: path.into(), params: params.into() }).await {
+            Response::Query(result) => result,
+            other => Err(QueryError::State(Unavailable::instead(other).0)),
+        }
+    }
+}
+
+/// The node can't answer: it is starting or stopping, it has no chain, or its store failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the node can't answer: {0}")]
+pub struct Unavailable(pub String);
+
+impl Unavailable {
+    /// What it means that this came and not the answer.
+    fn instead(response: Response) -> Self {
+        match response {
+            Response::Unavailable(why) => Self(why),
+            other => Self(format!("the answer is of another kind: {other:?}")),
+        }
+    }
 }
 
 impl std::fmt::Debug for NodeHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("NodeHandle")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says the same to every question.
+    struct Says(fn() -> Response);
+
+    impl Node for Says {
+        fn call(&self, _: Request, reply: Reply) {
+            reply(self.0());
+        }
+    }
+
+    /// Drives a future that never waits.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(future).poll(&mut context) {
+            std::task::Poll::Ready(value) => value,
+            std::task::Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error_that_says_why() {
+        let stopping = NodeHandle::new(Arc::new(Says(|| Response::Unavailable("stopping".into()))));
+        assert_eq!(now(stopping.submit("a")), Err(SubmitError::Unavailable("stopping".into())));
+        assert_eq!(now(stopping.query("a", "")), Err(QueryError::State("stopping".into())));
+        assert_eq!(now(stopping.status()), Err(Unavailable("stopping".into())));
+        let confused = NodeHandle::new(Arc::new(Says(|| Response::BackedUp(Height(1)))));
+        let error = now(confused.transaction(TransactionId::new([0; 32]))).unwrap_err();
+        assert!(error.to_string().contains("BackedUp"), "{error}");
     }
 }

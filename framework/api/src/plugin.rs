@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::Serialize;
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
 
 /// What a plugin says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Descriptor {
     /// The name in TOML.
     pub name: &'static str,
@@ -26,6 +28,39 @@ pub struct Descriptor {
     pub summary: &'static str,
     /// An example of its own settings, every key commented; parses as they do. Empty when it has none.
     pub example: &'static str,
+    /// The JSON schema of the settings which the example shows, as text. Empty when the example is all that it says of them.
+    pub schema: &'static str,
+    /// What it promises beyond the contract of its slot, by the names which that slot's conformance suite knows, such as
+    /// `S1 agreement`.
+    pub promises: &'static [&'static str],
+}
+
+impl Descriptor {
+    /// A plugin without settings which promises the contract of its slot and no more.
+    pub const fn new(name: &'static str, version: &'static str, summary: &'static str) -> Self {
+        Self { name, version, summary, example: "", schema: "", promises: &[] }
+    }
+
+    /// The same with an example of its settings.
+    #[must_use]
+    pub const fn with_example(mut self, example: &'static str) -> Self {
+        self.example = example;
+        self
+    }
+
+    /// The same with the JSON schema of its settings.
+    #[must_use]
+    pub const fn with_schema(mut self, schema: &'static str) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// The same with what it promises.
+    #[must_use]
+    pub const fn with_promises(mut self, promises: &'static [&'static str]) -> Self {
+        self.promises = promises;
+        self
+    }
 }
 
 /// Why a plugin could not be made.
@@ -61,7 +96,7 @@ impl From<Vec<Diagnostic>> for SetupError {
 }
 
 /// What a consensus makes of its settings.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
 pub struct ConsensusReport {
     /// What the network tolerates and under what assumption, in one sentence.
     pub tolerates: String,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use serde::de::DeserializeOwned;
 use toml::{
     Spanned,
@@ -14,7 +15,7 @@ use crate::diagnostics::{Diagnostic, closest};
 pub const ERRORS_MAX: usize = 50;
 
 /// One plugin's own table: the whole text of its file and which table in it is meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Settings {
     file: String,
     text: String,

@@ -48,6 +48,9 @@ pub enum StorageError {
         /// The limit.
         limit: usize,
     },
+    /// The plugin that should have read or written failed itself; it is not called again.
+    #[error("{0}")]
+    Plugin(String),
     /// An earlier commit failed; the store must be opened again.
     #[error("storage stopped after an earlier failure: {0}")]
     Poisoned(String),

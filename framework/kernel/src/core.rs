@@ -75,10 +75,20 @@ pub(crate) struct Envelope {
 pub(crate) enum Control {
     PeerUp(PeerId),
     PeerDown(PeerId),
-    PeerStatus { peer: PeerId, height: Height, hash: Hash },
-    Blocks { peer: PeerId, height: Height, blocks: Vec<(Bytes, Bytes)> },
+    PeerStatus {
+        peer: PeerId,
+        height: Height,
+        hash: Hash,
+    },
+    Blocks {
+        peer: PeerId,
+        height: Height,
+        blocks: Vec<(Bytes, Bytes)>,
+    },
     Evidence(Vec<Bytes>),
     Work,
+    /// The application can't go on, in words that say why.
+    Failed(String),
     Stop,
 }
 
@@ -86,8 +96,8 @@ pub(crate) enum Control {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CoreError {
-    /// The store failed: nothing after its last commit was acknowledged.
-    #[error("stopped, because the store failed; nothing after block {height} was said to be final: {source}")]
+    /// The store failed, or a plugin by which the chain is read or judged: nothing after its last commit was acknowledged.
+    #[error("stopped, with nothing after block {height} said to be final: {source}")]
     Storage {
         /// The last final block.
         height: Height,
@@ -95,6 +105,21 @@ pub enum CoreError {
         #[source]
         source: StorageError,
     },
+    /// The guard could not be written: what it says on the medium is unknown, and nothing more may be signed.
+    #[error("stopped, because the guard beside the key could not be written; nothing more is signed: {0}")]
+    Guard(String),
+}
+
+/// What ends the loop.
+enum Fault {
+    Storage(StorageError),
+    Guard(String),
+}
+
+impl From<StorageError> for Fault {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 /// What the loop is made from.
@@ -161,7 +186,10 @@ pub(crate) async fn run(parts: Parts) -> Result<(), CoreError> {
         ticks: 0,
     };
     let result = core.serve(&mut messages, &mut controls).await;
-    result.map_err(|source| CoreError::Storage { height: core.view.tip.height, source })
+    result.map_err(|fault| match fault {
+        Fault::Storage(source) => CoreError::Storage { height: core.view.tip.height, source },
+        Fault::Guard(why) => CoreError::Guard(why),
+    })
 }
 
 impl Core {
@@ -169,7 +197,7 @@ impl Core {
         &mut self,
         messages: &mut mpsc::Receiver<Envelope>,
         controls: &mut mpsc::Receiver<Control>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<(), Fault> {
         self.start()?;
         loop {
             self.drain().await?;
@@ -249,7 +277,7 @@ impl Core {
     }
 
     /// Steps the engine through every event that waits, and carries out what it wants.
-    async fn drain(&mut self) -> Result<(), StorageError> {
+    async fn drain(&mut self) -> Result<(), Fault> {
         let mut actions = Vec::new();
         while let Some(event) = self.queue.pop_front() {
             if self.halted {
@@ -278,10 +306,10 @@ impl Core {
         Ok(())
     }
 
-    async fn act(&mut self, action: Action) -> Result<(), StorageError> {
+    async fn act(&mut self, action: Action) -> Result<(), Fault> {
         match action {
             Action::Persist(record) => self.persist(&record)?,
-            Action::Sign(request) => self.sign(&request),
+            Action::Sign(request) => self.sign(&request)?,
             Action::Broadcast(bytes) => self.send(TransportCommand::Broadcast { class: Class::Consensus, bytes }).await,
             Action::Send { to, bytes } => {
                 self.send(TransportCommand::Send { to, class: Class::Consensus, bytes }).await;
@@ -344,13 +372,15 @@ impl Core {
         Ok(())
     }
 
-    fn sign(&mut self, request: &SignRequest) {
+    fn sign(&mut self, request: &SignRequest) -> Result<(), Fault> {
         let result = match &mut self.signer {
             Some(signer) => signer.sign(request),
             None => Err(SignRefused::NoKey),
         };
         match &result {
             Ok(_) => self.shared.metrics.signatures.inc(),
+            // A validator that can't sign any more must not look like one that can.
+            Err(SignRefused::Failed(why)) => return Err(Fault::Guard(why.clone())),
             Err(refused) => {
                 tracing::warn!(error = refused as &dyn std::error::Error, "signature refused");
                 self.shared.metrics.signatures_refused.inc()
@@ -358,6 +388,7 @@ impl Core {
         };
         let digest = request.digest(&self.shared.ledger.genesis.chain_id());
         self.queue.push_back(Event::Signed { guard: request.guard, digest, result });
+        Ok(())
     }
 
     fn build(&mut self, token: u64, round: quorate::Round, limits: &BlockLimits) -> Result<(), StorageError> {
@@ -590,6 +621,7 @@ impl Core {
                 }
             }
             Control::Work => self.tell_work(),
+            Control::Failed(why) => return Err(StorageError::Plugin(why)),
             Control::Stop => {}
         }
         Ok(())

@@ -65,6 +65,11 @@ pub(crate) async fn run(
             tracing::error!("the application panicked while checking transactions");
             continue;
         };
+        if let Some(why) = done.failed {
+            // The loop may have stopped for the same reason.
+            drop(control.send(Control::Failed(why)).await);
+            continue;
+        }
         if done.became_ready && control.send(Control::Work).await.is_err() {
             return;
         }
@@ -88,6 +93,8 @@ struct Done {
     to_share: Vec<Bytes>,
     offenders: Vec<PeerId>,
     became_ready: bool,
+    /// Why the application can't judge, when it can't.
+    failed: Option<String>,
 }
 
 fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
@@ -118,6 +125,9 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
                 added.map(|_| id)
             }
             Err(rejection) => {
+                if let Rejection::State(why) = &rejection {
+                    done.failed = Some(why.clone());
+                }
                 if let (Origin::Peer(peer), Rejection::Malformed(_) | Rejection::NotAuthentic(_)) =
                     (&submission.origin, &rejection)
                 {

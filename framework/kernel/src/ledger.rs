@@ -8,7 +8,7 @@ use quorate::{
     ValidatorIndex, ValidatorSet,
     application::{Misbehaviour, Mode, Rejection},
     block::{BLOCK_EVIDENCE_MAX, BLOCK_VERSION, EVIDENCE_BYTES_MAX},
-    consensus::{BlockLimits, PROOF_BYTES_MAX, Tip, Verdict},
+    consensus::{BlockLimits, PROOF_BYTES_MAX, ProofError, Tip, Verdict},
     merkle,
     node::EvidenceRecord,
     storage::{Batch, Snapshot, StorageError},
@@ -90,6 +90,14 @@ pub struct Candidate {
     pub(crate) ids: Vec<TransactionId>,
     pub(crate) executed: Executed,
     pub(crate) misbehaviour: Vec<Misbehaviour>,
+}
+
+/// A judgement of the checker of proofs; its own failure is none.
+fn judged<T>(result: Result<T, ProofError>) -> Result<Result<T, ProofError>, StorageError> {
+    match result {
+        Err(ProofError::Failed(why)) => Err(StorageError::Plugin(why)),
+        other => Ok(other),
+    }
 }
 
 /// Tells whether a transaction's costly check was done before.
@@ -182,7 +190,7 @@ impl Ledger {
         if bytes.len() > EVIDENCE_BYTES_MAX {
             return Ok(Err(format!("evidence has {} bytes; the limit is {EVIDENCE_BYTES_MAX}", bytes.len())));
         }
-        let height = match self.finality.evidence_height(bytes) {
+        let height = match judged(self.finality.evidence_height(bytes))? {
             Ok(height) => height,
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -191,7 +199,7 @@ impl Ledger {
             return Ok(Err(format!("evidence of height {height} at height {next}")));
         }
         let validators = view.chain().validators(height)?;
-        let proven = match self.finality.evidence(&self.genesis.chain_id(), bytes, &validators) {
+        let proven = match judged(self.finality.evidence(&self.genesis.chain_id(), bytes, &validators))? {
             Ok(proven) => proven,
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -300,8 +308,11 @@ impl Ledger {
                 unknown.push(transaction.clone());
             }
         }
-        let wrong = verify_parallel(self.application.as_ref(), &unknown).into_iter().find_map(Result::err);
-        Ok(wrong.map(|rejection| rejection.to_string()))
+        match verify_parallel(self.application.as_ref(), &unknown).into_iter().find_map(Result::err) {
+            // Says nothing of the transaction: the application itself failed.
+            Some(Rejection::State(why)) => Err(StorageError::Plugin(why)),
+            wrong => Ok(wrong.map(|rejection| rejection.to_string())),
+        }
     }
 
     fn check_evidence(
@@ -362,8 +373,7 @@ impl Ledger {
             return Err(BadBlock::NotFinal(format!("proof has {} bytes; the limit is {PROOF_BYTES_MAX}", proof.len())));
         }
         self.check_place(view, block.header()).map_err(BadBlock::NotFinal)?;
-        self.finality
-            .verify(&self.genesis.chain_id(), block.header(), proof, &view.validators)
+        judged(self.finality.verify(&self.genesis.chain_id(), block.header(), proof, &view.validators))?
             .map_err(|error| BadBlock::NotFinal(error.to_string()))?;
         self.execute(view, block, known_good)?.map_err(|what| BadBlock::Conflict {
             height: block.height(),

@@ -2,7 +2,7 @@
 //!
 //! # Reading order
 //!
-//! 1. [`config`] and [`registry`]: a TOML file becomes an [`config::Assembly`] of plugins.
+//! 1. [`config`], [`registry`] and [`library`]: a TOML file becomes an [`config::Assembly`] of plugins.
 //! 2. [`node`]: an assembly becomes a running node: which threads and tasks there are, and in what order they start and stop.
 //! 3. `core`: the loop; persist, then sign, then send; commit, then announce.
 //! 4. [`ledger`] and [`layout`]: judging, building and storing blocks. `execute`: a block's effect on a view of the state.
@@ -13,6 +13,7 @@ pub mod config;
 pub mod key;
 pub mod layout;
 pub mod ledger;
+pub mod library;
 pub mod node;
 pub mod pool;
 pub mod registry;
@@ -28,3 +29,11 @@ mod router;
 mod shared;
 mod sync;
 mod wire;
+
+/// What a program needs that runs a node of its own.
+pub use {
+    config::Assembly,
+    key::NodeKey,
+    node::{Node, NodeOptions, Running},
+    registry::Registry,
+};

@@ -1,20 +1,20 @@
 //! A running node: its threads and tasks, and the order in which they start and stop.
 //!
-//! Start: store, chain, signer, sockets, consensus; then the loop's thread, then transport, discovery, services. Stop: the reverse. What
-//! can go wrong with a setting, a file or an address goes wrong in [`Node::start`].
+//! Start: services are made; store, chain, signer, sockets, consensus; then the loop's thread, transport, discovery and services run. Stop:
+//! the reverse. What can go wrong with a setting, a file or an address goes wrong in [`Node::start`].
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use quorate::{
-    Settings,
+    Receipt, Service, Settings, TransactionId,
     discovery::{DiscoveryCommand, DiscoveryContext},
-    node::{Head, NodeHandle},
+    node::{Head, NodeHandle, TransactionState, Unavailable},
     plugin::SetupError,
     service::{ServiceCommand, ServiceContext},
     transport::{COMMANDS_MAX, EVENTS_MAX, Identity, Io, Purpose, TransportCommand, TransportContext},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -28,7 +28,7 @@ use crate::{
     pool::Pool,
     requests::{Back, Front},
     router::{self, Router, SERVE_MAX},
-    shared::{Clock, Identification, Shared},
+    shared::{Identification, Shared},
     signer::{self, GuardError, Signer},
 };
 
@@ -105,6 +105,10 @@ pub struct Running {
     transport: Option<mpsc::Sender<TransportCommand>>,
     discovery: Option<mpsc::Sender<DiscoveryCommand>>,
     services: Vec<mpsc::Sender<ServiceCommand>>,
+    heads: watch::Receiver<Option<Arc<Head>>>,
+    front: Arc<Front>,
+    /// Ends when nobody holds the chain any more, and with it its store.
+    released: Option<oneshot::Receiver<Infallible>>,
     tasks: Vec<JoinHandle<()>>,
     ended: mpsc::Receiver<Result<(), NodeError>>,
 }
@@ -130,10 +134,12 @@ impl Node {
         std::fs::create_dir_all(&assembly.node.data_dir)
             .map_err(io(format!("data_dir {}", assembly.node.data_dir.display())))?;
         let mut start = Starting::new(assembly, options, key);
+        // What can fail comes before what runs.
+        let services = start.make_services()?;
         if start.assembly.chain.is_some() {
             start.chain()?;
         }
-        start.services()?;
+        start.run_services(services);
         Ok(start.running)
     }
 }
@@ -149,6 +155,21 @@ impl Running {
         &self.listening
     }
 
+    /// Waits until a transaction is final, and gives its receipt. It waits for as long as that takes: without a quorum, for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`], also when the node stops meanwhile.
+    pub async fn until_final(&self, id: TransactionId) -> Result<Receipt, Unavailable> {
+        let mut heads = self.heads.clone();
+        loop {
+            if let TransactionState::Final(receipt) = self.handle.transaction(id).await? {
+                return Ok(*receipt);
+            }
+            heads.changed().await.map_err(|_| Unavailable("the node stopped".into()))?;
+        }
+    }
+
     /// Waits until a part stops by itself.
     ///
     /// # Errors
@@ -158,7 +179,7 @@ impl Running {
         self.ended.recv().await.unwrap_or(Ok(()))
     }
 
-    /// Stops everything in order, within [`STOP_WAIT`].
+    /// Stops everything in order, within [`STOP_WAIT`]. Then the store is closed, and another node may open it.
     pub async fn stop(mut self) {
         for service in self.services.drain(..) {
             drop(service.send(ServiceCommand::Stop).await);
@@ -172,14 +193,23 @@ impl Running {
         if let Some(transport) = self.transport.take() {
             drop(transport.send(TransportCommand::Stop).await);
         }
+        self.front.close();
         let deadline = tokio::time::Instant::now() + STOP_WAIT;
         for task in self.tasks {
             if tokio::time::timeout_at(deadline, task).await.is_err() {
                 tracing::warn!("a part did not stop in time");
             }
         }
+        if let Some(released) = self.released
+            && tokio::time::timeout_at(deadline, released).await.is_err()
+        {
+            tracing::warn!("the store was not closed in time");
+        }
     }
 }
+
+/// A service with its plugin's name.
+type MadeService = (String, Box<dyn Service>);
 
 struct Starting {
     assembly: Assembly,
@@ -197,6 +227,7 @@ struct Starting {
 impl Starting {
     fn new(assembly: Assembly, options: &NodeOptions, key: NodeKey) -> Self {
         let front = Arc::new(Front::default());
+        let heads = watch::Sender::new(None);
         let (ended, failed) = mpsc::channel(8);
         let admin_token = assembly.node.admin_token_file.as_ref().and_then(|path| {
             let text = std::fs::read_to_string(path);
@@ -211,10 +242,11 @@ impl Starting {
             new_validator: options.new_validator,
             identity: Arc::new(key.clone()),
             admin_token,
-            heads: watch::Sender::new(None),
-            ended,
             running: Running {
                 handle: NodeHandle::new(front.clone()),
+                heads: heads.subscribe(),
+                front: Arc::clone(&front),
+                released: None,
                 listening: Vec::new(),
                 controls: None,
                 transport: None,
@@ -223,6 +255,8 @@ impl Starting {
                 tasks: Vec::new(),
                 ended: failed,
             },
+            heads,
+            ended,
             front,
             key,
             assembly,
@@ -256,7 +290,6 @@ impl Starting {
         let (ledger, view) = Ledger::open(chain.genesis, application, finality, storage)?;
         let signer = self.signer(&ledger)?;
         let eager_sync = chain.consensus.observes() || signer.is_none();
-        let clock = Clock::new();
         let who = Identification {
             name: self.assembly.node.name.clone(),
             role: self.assembly.node.role.to_string(),
@@ -281,7 +314,10 @@ impl Starting {
             .transport
             .bind(&chain.transport_slot.settings, context)
             .map_err(setup("transport", &name(&chain.transport_slot)))?;
-        let shared = Arc::new(Shared::new(ledger, view, Pool::new(self.assembly.pool, RETRY_AFTER_MS), who, clock));
+        let (held, released) = oneshot::channel();
+        self.running.released = Some(released);
+        let pool = Pool::new(self.assembly.pool, RETRY_AFTER_MS);
+        let shared = Arc::new(Shared::new(ledger, view, pool, who, held));
 
         let (messages, messages_rx) = mpsc::channel(MESSAGES_MAX);
         let (controls, controls_rx) = mpsc::channel(CONTROLS_MAX);
@@ -289,11 +325,6 @@ impl Starting {
         let (serve, serve_rx) = mpsc::channel(SERVE_MAX);
         let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
         let (events, events_rx) = mpsc::channel(EVENTS_MAX);
-        self.front.open(Back {
-            shared: Arc::clone(&shared),
-            intake: submissions.clone(),
-            backup: Backup { plugin: chain.storage, settings, running: Arc::default() },
-        });
         let mut found = None;
         if let Some((plugin, slot)) = chain.discovery {
             found =
@@ -320,6 +351,12 @@ impl Starting {
             serve: serve.clone(),
         };
         self.core(parts)?;
+        self.front.open(Back {
+            shared: Arc::clone(&shared),
+            intake: submissions.clone(),
+            controls: controls.clone(),
+            backup: Backup { plugin: chain.storage, settings, running: Arc::default() },
+        });
         let io = Io { commands: commands_rx, events };
         self.spawn("transport", async move { transport.run(io).await.map_err(|error| error.to_string()) });
         let router = Router {
@@ -331,9 +368,9 @@ impl Starting {
             serve,
         };
         self.running.tasks.push(tokio::spawn(router.run(events_rx, found)));
-        // These two end with the runtime: the clients' side of the node holds their queues.
-        drop(tokio::spawn(intake::run(Arc::clone(&shared), submissions_rx, commands.clone(), controls.clone())));
-        drop(tokio::spawn(router::serve_blocks(shared, serve_rx, commands.clone())));
+        let intake = intake::run(Arc::clone(&shared), submissions_rx, commands.clone(), controls.clone());
+        self.running.tasks.push(tokio::spawn(intake));
+        self.running.tasks.push(tokio::spawn(router::serve_blocks(shared, serve_rx, commands.clone())));
         self.running.controls = Some(controls);
         self.running.transport = Some(commands);
         Ok(())
@@ -394,7 +431,7 @@ impl Starting {
             .enable_time()
             .build()
             .map_err(io("the loop's runtime could not be made"))?;
-        let (done, done_rx) = tokio::sync::oneshot::channel();
+        let (done, done_rx) = oneshot::channel();
         std::thread::Builder::new()
             .name("quorate-core".into())
             .spawn(move || drop(done.send(runtime.block_on(core::run(parts)))))
@@ -412,9 +449,10 @@ impl Starting {
         Ok(())
     }
 
-    fn services(&mut self) -> Result<(), StartError> {
-        let services = std::mem::take(&mut self.assembly.services);
-        for (at, (plugin, slot)) in services.into_iter().enumerate() {
+    /// Makes every service, with its name; their sockets are bound then.
+    fn make_services(&mut self) -> Result<Vec<MadeService>, StartError> {
+        let mut made = Vec::new();
+        for (at, (plugin, slot)) in std::mem::take(&mut self.assembly.services).into_iter().enumerate() {
             let data_dir: PathBuf = self.assembly.node.data_dir.join("services").join(format!("{at}-{}", slot.plugin));
             let context = ServiceContext {
                 name: self.assembly.node.name.clone(),
@@ -426,13 +464,19 @@ impl Starting {
                 admin_token: self.admin_token.clone(),
             };
             let service = plugin.build(&slot.settings, context).map_err(setup("service", &slot.plugin))?;
-            let listening = service.listening().into_iter().map(|address| (slot.plugin.clone(), address));
+            made.push((slot.plugin, service));
+        }
+        Ok(made)
+    }
+
+    fn run_services(&mut self, services: Vec<MadeService>) {
+        for (name, service) in services {
+            let listening = service.listening().into_iter().map(|address| (name.clone(), address));
             self.running.listening.extend(listening);
             let (commands, commands_rx) = mpsc::channel(COMMANDS_MAX);
             let (events, mut notes) = mpsc::channel(EVENTS_MAX);
             let io = Io { commands: commands_rx, events };
             self.spawn("a service", async move { service.run(io).await.map_err(|error| error.to_string()) });
-            let name = slot.plugin.clone();
             self.running.tasks.push(tokio::spawn(async move {
                 while let Some(event) = notes.recv().await {
                     if let quorate::service::ServiceEvent::Note(note) = event {
@@ -443,7 +487,6 @@ impl Starting {
             self.running.tasks.push(tokio::spawn(tell_heads(self.heads.subscribe(), commands.clone())));
             self.running.services.push(commands);
         }
-        Ok(())
     }
 }
 

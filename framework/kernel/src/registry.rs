@@ -6,6 +6,8 @@ use quorate::plugin::{
     ApplicationPlugin, ConsensusPlugin, Descriptor, DiscoveryPlugin, ServicePlugin, StoragePlugin, TransportPlugin,
 };
 
+use crate::library::LibraryLoader;
+
 /// The plugins that a program has, by slot. Names are used once a slot; a later one replaces an earlier one.
 #[derive(Clone, Default)]
 pub struct Registry {
@@ -15,6 +17,7 @@ pub struct Registry {
     discovery: Vec<Arc<dyn DiscoveryPlugin>>,
     application: Vec<Arc<dyn ApplicationPlugin>>,
     service: Vec<Arc<dyn ServicePlugin>>,
+    libraries: Option<Arc<dyn LibraryLoader>>,
 }
 
 macro_rules! slot {
@@ -52,6 +55,18 @@ impl Registry {
     slot!(discovery, with_discovery, DiscoveryPlugin, "the slot `discovery`");
     slot!(application, with_application, ApplicationPlugin, "the slot `application`");
     slot!(service, with_service, ServicePlugin, "a `[[service]]`");
+
+    /// Lets a node's file name libraries.
+    #[must_use]
+    pub fn with_libraries(mut self, loader: impl LibraryLoader + 'static) -> Self {
+        self.libraries = Some(Arc::new(loader));
+        self
+    }
+
+    /// What loads libraries, if this program can.
+    pub fn libraries(&self) -> Option<&dyn LibraryLoader> {
+        self.libraries.as_deref()
+    }
 
     /// Every plugin with its slot.
     pub fn list(&self) -> Vec<(&'static str, Descriptor)> {

@@ -1,6 +1,6 @@
 //! Answers requests of transports and services from what is durable, beside the consensus loop.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use quorate::{
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     backup::Backup,
+    core::Control,
     execute::StateView,
     intake::{Origin, Submission, SubmitReply},
     layout::StoredBlock,
@@ -28,30 +29,37 @@ const RANGE_BYTES_MAX: u32 = 8 << 20;
 /// When a full intake may have room again, in milliseconds.
 const INTAKE_RETRY_MS: u64 = 200;
 
-/// The node, seen from outside; it answers `Unavailable` until the chain is open.
+/// The node, seen from outside; it answers `Unavailable` before the chain is open and after it is closed.
 #[derive(Default)]
 pub(crate) struct Front {
-    back: OnceLock<Back>,
+    back: RwLock<Option<Arc<Back>>>,
 }
 
 pub(crate) struct Back {
     pub(crate) shared: Arc<Shared>,
     pub(crate) intake: mpsc::Sender<Submission>,
+    pub(crate) controls: mpsc::Sender<Control>,
     pub(crate) backup: Backup,
 }
 
 impl Front {
     pub(crate) fn open(&self, back: Back) {
-        // Opened once, by the node's start.
-        drop(self.back.set(back));
+        *self.back.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(back));
+    }
+
+    /// Lets go of the chain. Clients may keep their handles for as long as they like.
+    pub(crate) fn close(&self) {
+        drop(self.back.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
 impl Node for Front {
     fn call(&self, request: Request, reply: Reply) {
-        match self.back.get() {
+        // A reply may call again: the lock is not held meanwhile.
+        let back = self.back.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match back {
             Some(back) => back.call(request, reply),
-            None => reply(Response::Unavailable("this node has no chain (yet)".into())),
+            None => reply(Response::Unavailable("this node has no open chain".into())),
         }
     }
 }
@@ -118,7 +126,13 @@ impl Back {
 
     fn query(&self, view: &View, path: &str, params: &[u8]) -> Result<Bytes, QueryError> {
         let state = StateView(view.snapshot.as_ref());
-        self.shared.ledger.application.query(&state, path, params).map(Bytes::from)
+        let answer = self.shared.ledger.application.query(&state, path, params).map(Bytes::from);
+        if let Err(QueryError::State(why)) = &answer
+            && self.controls.try_send(Control::Failed(why.clone())).is_err()
+        {
+            tracing::error!(why, "the application failed, and the loop could not be told");
+        }
+        answer
     }
 
     fn block(&self, view: &View, id: BlockId) -> Result<Option<FinalBlock>, StorageError> {

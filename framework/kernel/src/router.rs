@@ -1,6 +1,6 @@
 //! The router: sorts what comes from transport and discovery to the loop, the intake, and to those who serve blocks.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use quorate::{
     Height, PeerId,
@@ -23,6 +23,9 @@ pub(crate) const SERVE_MAX: usize = 64;
 /// How long a peer is turned away whose bytes are no message.
 const BAN_MS: u64 = 10_000;
 
+/// Validators for whose connections the transport was given an address.
+type Dialled = BTreeSet<PeerId>;
+
 pub(crate) struct Router {
     pub(crate) shared: Arc<Shared>,
     pub(crate) transport: mpsc::Sender<TransportCommand>,
@@ -39,6 +42,7 @@ impl Router {
         mut transport: mpsc::Receiver<TransportEvent>,
         mut discovery: Option<mpsc::Receiver<DiscoveryEvent>>,
     ) {
+        let mut dialled = Dialled::new();
         loop {
             let found = async {
                 match &mut discovery {
@@ -48,11 +52,11 @@ impl Router {
             };
             let going = tokio::select! {
                 event = transport.recv() => match event {
-                    Some(event) => self.transport(event).await,
+                    Some(event) => self.transport(event, &mut dialled).await,
                     None => return,
                 },
                 event = found => match event {
-                    Some(event) => self.discovery(event).await,
+                    Some(event) => self.discovery(event, &mut dialled).await,
                     None => {
                         discovery = None;
                         Some(())
@@ -66,10 +70,16 @@ impl Router {
     }
 
     /// `None` when the node stops.
-    async fn transport(&self, event: TransportEvent) -> Option<()> {
+    async fn transport(&self, event: TransportEvent, dialled: &mut Dialled) -> Option<()> {
         match event {
             TransportEvent::PeerUp { peer, name, address } => {
                 tracing::debug!(%peer, name, address, "peer announced");
+                if self.is_validator(peer) && dialled.insert(peer) {
+                    // It found this node and not the other way round. Without a discovery that answers, after its next start only
+                    // this node knows the way.
+                    let command = TransportCommand::Dial { peer, address: address.clone() };
+                    self.transport.send(command).await.ok()?;
+                }
                 self.shared.peers().up(peer, name, address);
                 self.controls.send(Control::PeerUp(peer)).await.ok()?;
                 self.greet(peer).await
@@ -141,11 +151,29 @@ impl Router {
         }
     }
 
-    async fn discovery(&self, event: DiscoveryEvent) -> Option<()> {
+    fn is_validator(&self, peer: PeerId) -> bool {
+        self.shared.view().validators.index_of(&peer.into()).is_some()
+    }
+
+    async fn discovery(&self, event: DiscoveryEvent, dialled: &mut Dialled) -> Option<()> {
         match event {
             DiscoveryEvent::Found { peer, name, address } if peer != PeerId::from(self.shared.who.key) => {
                 tracing::debug!(%peer, name, address, "peer found");
+                if self.is_validator(peer) {
+                    dialled.insert(peer);
+                }
                 self.transport.send(TransportCommand::Dial { peer, address }).await.ok()
+            }
+            DiscoveryEvent::Elsewhere { peer, address, chain_id } if self.is_validator(peer) => {
+                let theirs = chain_id.map_or_else(|| "an unnamed one".to_owned(), |chain_id| chain_id.to_string());
+                let own = self.shared.ledger.genesis.chain_id();
+                let reason = format!(
+                    "a validator of this network's genesis is registered for another network: {theirs} of the peer, {own} of this node"
+                );
+                if self.shared.peers().refused(address.clone(), reason.clone()) {
+                    tracing::warn!(%peer, address, reason, "peer refused");
+                }
+                Some(())
             }
             DiscoveryEvent::Source { reachable, detail } => {
                 if reachable {

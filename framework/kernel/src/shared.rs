@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -11,6 +12,7 @@ use quorate::{
     consensus::EngineStatus,
     node::{EVIDENCE_LIST_MAX, EvidenceRecord, Health, NodeStatus, PeerStatus, RefusedPeer},
 };
+use tokio::sync::oneshot;
 
 use crate::{
     ledger::{Ledger, View},
@@ -127,21 +129,30 @@ pub(crate) struct Shared {
     pool: Mutex<Pool>,
     peers: Mutex<PeerTable>,
     board: Mutex<Board>,
+    /// The last field, dropped after the store: whoever waits at the other end knows that it is closed.
+    _held: oneshot::Sender<Infallible>,
 }
 
 impl Shared {
-    pub(crate) fn new(ledger: Ledger, view: View, pool: Pool, who: Identification, clock: Clock) -> Self {
+    pub(crate) fn new(
+        ledger: Ledger,
+        view: View,
+        pool: Pool,
+        who: Identification,
+        held: oneshot::Sender<Infallible>,
+    ) -> Self {
         let metrics = Metrics::new();
         metrics.height.set(i64::try_from(view.tip.height.0).unwrap_or(i64::MAX));
         Self {
             ledger,
-            clock,
+            clock: Clock::new(),
             who,
             metrics,
             view: RwLock::new(Arc::new(view)),
             pool: Mutex::new(pool),
             peers: Mutex::default(),
             board: Mutex::default(),
+            _held: held,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use quorate::{
-    Application, ChainId, Consensus, Discovery, FinalityProof, Service, Settings, Storage, Transport,
+    Application, ChainId, Consensus, Discovery, FinalityProof, Hash, Service, Settings, Storage, Transport,
     consensus::Context,
     diagnostics::{Diagnostic, render},
     discovery::DiscoveryContext,
@@ -18,6 +18,7 @@ use quorate::{
 use quorate_kernel::{
     config::{Assembly, Config, Role},
     key::NodeKey,
+    library::{LibraryFile, LibraryLoader, LibraryPlugin},
     registry::Registry,
 };
 use serde::Deserialize;
@@ -44,7 +45,7 @@ struct Listen {
 
 impl Stub {
     fn describe(self) -> Descriptor {
-        Descriptor { name: self.name, version: "1.2.3", summary: "a stub", example: "" }
+        Descriptor::new(self.name, "1.2.3", "a stub")
     }
 
     fn checked(settings: &Settings) -> Result<(), SetupError> {
@@ -211,9 +212,14 @@ impl Folder {
         Self(directory)
     }
 
-    fn load(&self, text: &str, environment: &[(&str, &str)]) -> Result<Assembly, Vec<Diagnostic>> {
+    fn write(&self, text: &str) -> std::path::PathBuf {
         let path = self.0.path().join("node.toml");
         std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn load(&self, text: &str, environment: &[(&str, &str)]) -> Result<Assembly, Vec<Diagnostic>> {
+        let path = self.write(text);
         let environment: Vec<_> =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Assembly::load(&path, &environment, &registry())
@@ -350,12 +356,58 @@ fn errors_in_genesis_are_told_with_its_name_and_lines() {
     assert_eq!(errors[1].help.as_deref(), Some("did you mean `count`?"));
 }
 
+/// Has one consensus, in whatever file is named.
+struct OneConsensus;
+
+impl LibraryLoader for OneConsensus {
+    fn load(&self, library: &LibraryFile, slot: &'static str, plugin: &str) -> Result<LibraryPlugin, String> {
+        let LibraryFile { path, shown, sha256 } = library;
+        assert!(path.ends_with(shown) && sha256.is_none_or(|hash| hash == Hash::new([0xab; 32])));
+        match (shown.as_str(), plugin) {
+            ("lib.so", "voting") => Ok(LibraryPlugin::Consensus(Arc::new(stub("voting")))),
+            _ => Err(format!("plugin library `{shown}`: no {slot} plugin `{plugin}`")),
+        }
+    }
+}
+
 #[test]
-fn libraries_are_refused_in_clear_words() {
-    let errors = Folder::new()
-        .errors(&NODE.replace("plugin = \"wire\"", "plugin = \"wire\"\nlibrary = \"x.so\"\nsha256 = \"00\""), &[]);
-    assert_eq!(errors.iter().map(|one| one.line).collect::<Vec<_>>(), [16, 17], "{errors:?}");
-    assert!(errors[0].message.contains("does not load plugins from shared libraries"));
+fn a_library_goes_before_the_programs_own_plugin_and_is_told() {
+    let folder = Folder::new();
+    let text = NODE.replace(
+        "plugin = \"voting\"",
+        &format!("plugin = \"voting\"\nlibrary = \"lib.so\"\nsha256 = \"{}\"", "ab".repeat(32)),
+    );
+    let path = folder.write(&text);
+    let assembly = Assembly::load(&path, &[], &registry().with_libraries(OneConsensus))
+        .unwrap_or_else(|e| panic!("{}", render(&e)));
+    let origins: Vec<_> = assembly.plugins.iter().map(|(slot, _)| (slot.slot, slot.origin().to_owned())).collect();
+    assert!(
+        origins.contains(&("consensus", "lib.so".into())) && origins.contains(&("storage", "bundled".into())),
+        "{origins:?}"
+    );
+    let errors = Assembly::load(&path, &[], &registry()).err().unwrap();
+    assert!(errors[0].message.contains("does not load plugins from libraries"), "{errors:?}");
+}
+
+#[test]
+fn what_is_wrong_with_a_library_is_told_where_it_is_named() {
+    let folder = Folder::new();
+    let errors = |line: &str| {
+        let path = folder.write(&NODE.replace("plugin = \"wire\"", &format!("plugin = \"wire\"\n{line}")));
+        let errors = Assembly::load(&path, &[], &registry().with_libraries(OneConsensus)).err().unwrap();
+        errors.into_iter().map(|error| (error.line, error.column, error.message)).collect::<Vec<_>>()
+    };
+    let one = |column: usize, message: &str| vec![(16, column, message.to_owned())];
+    assert_eq!(errors("library = \"x.so\""), one(11, "plugin library `x.so`: no transport plugin `wire`"));
+    assert_eq!(errors("library = 3"), one(11, "[transport] `library` must be a text, and not empty"));
+    assert_eq!(
+        errors("sha256 = \"00\""),
+        one(10, "[transport] `sha256`: expected 64 hexadecimal digits after `0x`, found `00`")
+    );
+    assert_eq!(
+        errors(&format!("sha256 = \"{}\"", "ab".repeat(32))),
+        one(10, "[transport] `sha256` is of a `library`, and there is none")
+    );
 }
 
 #[test]

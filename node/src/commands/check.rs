@@ -47,7 +47,7 @@ fn as_json(assembly: &Assembly) -> Value {
             "slot": slot.slot,
             "plugin": plugin.name,
             "version": plugin.version,
-            "origin": "bundled",
+            "origin": slot.origin(),
             "settings": settings_shown(&slot.settings).into_iter().collect::<Map<String, Value>>(),
         })
     });
@@ -77,7 +77,7 @@ fn as_text(assembly: &Assembly) -> String {
             slot.slot.to_owned(),
             plugin.name.to_owned(),
             plugin.version.to_owned(),
-            "bundled".to_owned(),
+            slot.origin().to_owned(),
             settings.collect::<Vec<_>>().join(", "),
         ]);
     }

@@ -3,10 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate::Receipt;
-use serde_json::{Value, json};
+use quorate::{Genesis, Receipt, consensus::Certificate};
+use serde_json::{Map, Value, json};
 
-use crate::{audit::PoaRules, bundled, exit::Failure, output, source::read_genesis};
+use crate::{
+    audit::PoaRules,
+    bundled::{self, Rules},
+    exit::Failure,
+    output,
+    source::read_genesis,
+};
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
@@ -46,20 +52,8 @@ pub fn run(args: &ReceiptArgs) -> Result<(), Failure> {
         return Err(Failure::failed(format!("{file}: has {size} bytes; the limit is {RECEIPT_FILE_BYTES_MAX}")));
     }
     let text = std::fs::read(&args.file).map_err(|error| Failure::reading(&file, &error))?;
-    let receipt = parse(&text).map_err(|why| Failure::failed(format!("{file}: {why}")))?;
-    let rules = bundled::rules(&genesis)?;
-    let proves_nothing = |why: String| Failure::failed(format!("{file}: the receipt proves nothing: {why}"));
-    let transaction_id = |bytes: &[u8]| rules.application.transaction_id(bytes);
-    receipt
-        .verify(&genesis.chain_id(), genesis.validators(), rules.finality.as_ref(), &transaction_id)
-        .map_err(|error| proves_nothing(error.to_string()))?;
-    if genesis.consensus_plugin() == "poa" {
-        let certificate =
-            rules.finality.certificate(&receipt.proof).map_err(|error| proves_nothing(error.to_string()))?;
-        PoaRules::of(&genesis)
-            .and_then(|poa| poa.check_certificate(&receipt.header, &certificate, genesis.validators()))
-            .map_err(proves_nothing)?;
-    }
+    let receipt =
+        check(&text, &genesis, &bundled::rules(&genesis)?).map_err(|why| Failure::failed(format!("{file}: {why}")))?;
     if args.json {
         return output::json(&json!({
             "valid": true,
@@ -82,21 +76,99 @@ pub fn run(args: &ReceiptArgs) -> Result<(), Failure> {
     ))
 }
 
-/// Finds the receipt: bare, under `receipt`, or inside a JSON-RPC response.
-fn parse(text: &[u8]) -> Result<Receipt, String> {
-    let value: Value = serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))?;
+/// Checks a receipt in JSON: bare, under `receipt`, or a node's whole answer. Everything in the text counts but the answer's `id`, which
+/// is the client's own: a field beside the receipt must agree with it, and a value is written as nodes write it.
+///
+/// # Errors
+///
+/// Why it proves nothing.
+pub fn check(text: &[u8], genesis: &Genesis, rules: &Rules) -> Result<Receipt, String> {
+    let (receipt, beside) = parse(text)?;
+    let proves_nothing = |why: String| format!("the receipt proves nothing: {why}");
+    let transaction_id = |bytes: &[u8]| rules.application.transaction_id(bytes);
+    receipt
+        .verify(&genesis.chain_id(), genesis.validators(), rules.finality.as_ref(), &transaction_id)
+        .map_err(|error| proves_nothing(error.to_string()))?;
+    let certificate = rules.finality.certificate(&receipt.proof).map_err(|error| proves_nothing(error.to_string()))?;
+    if genesis.consensus_plugin() == "poa" {
+        PoaRules::of(genesis)
+            .and_then(|poa| poa.check_certificate(&receipt.header, &certificate, genesis.validators()))
+            .map_err(proves_nothing)?;
+    }
+    agree(&beside, &receipt, &certificate)?;
+    Ok(receipt)
+}
+
+/// Finds the receipt, and what stands beside it.
+fn parse(text: &[u8]) -> Result<(Receipt, Map<String, Value>), String> {
+    let mut value: Value = serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))?;
     if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
         return Err(format!("is a node's refusal, not a receipt: {error}"));
     }
-    let inner = value.get("result").unwrap_or(&value);
-    let receipt = inner.get("receipt").unwrap_or(inner);
-    if receipt.is_null() || receipt.get("header").is_none() {
-        return match inner.get("status").and_then(Value::as_str) {
+    if let Some(inner) = value.as_object_mut().and_then(|answer| answer.remove("result")) {
+        envelope(&value)?;
+        value = inner;
+    }
+    let mut beside = Map::new();
+    if let Some(object) = value.as_object_mut()
+        && let Some(receipt) = object.remove("receipt")
+    {
+        beside = std::mem::take(object);
+        value = receipt;
+    }
+    if value.get("header").is_none() {
+        return match value.get("status").and_then(Value::as_str) {
             Some(status) => Err(format!("holds no receipt: the transaction is {status}")),
             None => Err("holds no receipt: the node did not know the transaction, or this is something else".into()),
         };
     }
-    serde_json::from_value(receipt.clone()).map_err(|error| format!("is no receipt: {error}"))
+    let receipt: Receipt = serde_json::from_value(value.clone()).map_err(|error| format!("is no receipt: {error}"))?;
+    if json!(receipt) != value {
+        return Err(
+            "is no receipt as nodes write it: digits are small letters after `0x`, and no other keys are there".into(),
+        );
+    }
+    Ok((receipt, beside))
+}
+
+/// Checks what is left of a JSON-RPC answer without its result.
+fn envelope(answer: &Value) -> Result<(), String> {
+    for (key, value) in answer.as_object().into_iter().flatten() {
+        let fine = match key.as_str() {
+            "jsonrpc" => value == "2.0",
+            "id" => true,
+            "error" => value.is_null(),
+            _ => false,
+        };
+        if !fine {
+            return Err(format!("is no JSON-RPC 2.0 answer: `{key}` is {value}"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that what a node says beside a receipt is what the receipt says.
+fn agree(beside: &Map<String, Value>, receipt: &Receipt, certificate: &Certificate) -> Result<(), String> {
+    let signatures = certificate.signatures.iter();
+    let signatures: Vec<Value> =
+        signatures.map(|(validator, signature)| json!({"validator": validator, "signature": signature})).collect();
+    let proven = json!({
+        "status": "final",
+        "transaction_id": receipt.transaction_id,
+        "block_number": receipt.header.height,
+        "block_hash": receipt.block_hash,
+        "index": receipt.transaction_path.index,
+        "time": receipt.header.time,
+        "certificate": {"round": certificate.round, "signatures": signatures},
+    });
+    for (key, said) in beside {
+        match proven.get(key) {
+            Some(proven) if proven == said => {}
+            Some(proven) => return Err(format!("`{key}` beside the receipt is {said}, the receipt proves {proven}")),
+            None => return Err(format!("`{key}` beside the receipt is nothing that the receipt proves")),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::{
     bundled,
     commands::init::{guard_failure, key_failure},
     exit::{Exit, Failure, storage_exit},
+    libraries::{self, Trial},
 };
 
 /// Examples for `--help`.
@@ -68,6 +69,9 @@ pub fn overrides() -> Vec<(String, String)> {
 ///
 /// [`Exit::Config`] with every error in it.
 pub fn assemble(config: &Path) -> Result<Assembly, Failure> {
+    if Assembly::names_libraries(config, &overrides()) {
+        libraries::try_in_child(Trial::Config(config))?;
+    }
     Ok(Assembly::load(config, &overrides(), &bundled::registry())?)
 }
 
@@ -147,25 +151,33 @@ async fn serve(
     }
 }
 
-/// Why a running node stopped by itself; a store that failed has its own exit code.
+/// Why a running node stopped by itself; a store or guard that failed has its own exit code.
 fn stopped_by_itself(error: &NodeError) -> Failure {
     let exit = match error {
         NodeError::Core(CoreError::Storage { source, .. }) => storage_exit(source),
+        NodeError::Core(CoreError::Guard(_)) => Exit::Disk,
         _ => Exit::Failed,
     };
     Failure::new(exit, crate::exit::with_causes(error))
 }
 
+/// Asks to stop. SIGXFSZ is not one of them: taken, it leaves the write beyond the largest file's size to fail like one to a full disk;
+/// left alone, it would end the process without a word.
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    _file_too_large: Signal,
 }
 
 impl StopSignals {
     fn new() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|error| Failure::failed(format!("signals can't be received: {error}")));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            _file_too_large: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {

@@ -42,12 +42,12 @@ drift_ms = 2000
 
 impl ConsensusPlugin for TendermintPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "bft-tendermint",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "Tendermint: more than two thirds of the validators make each block final",
-            example: EXAMPLE,
-        }
+        Descriptor::new(
+            "bft-tendermint",
+            env!("CARGO_PKG_VERSION"),
+            "Tendermint: more than two thirds of the validators make each block final",
+        )
+        .with_example(EXAMPLE)
     }
 
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError> {

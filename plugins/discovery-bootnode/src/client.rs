@@ -86,12 +86,8 @@ pub struct BootnodeDiscoveryPlugin;
 
 impl DiscoveryPlugin for BootnodeDiscoveryPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "bootnode",
-            version: VERSION,
-            summary: "signed records at a bootnode, which is trusted with nothing",
-            example: EXAMPLE,
-        }
+        Descriptor::new("bootnode", VERSION, "signed records at a bootnode, which is trusted with nothing")
+            .with_example(EXAMPLE)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {
@@ -196,6 +192,11 @@ impl View {
             self.latest.insert(key, record.sequence);
             events.push(DiscoveryEvent::Found { peer: key.into(), name: record.node_id, address });
         }
+        events.extend(report.elsewhere.into_iter().map(|(record, address)| DiscoveryEvent::Elsewhere {
+            peer: record.public_key.into(),
+            address,
+            chain_id: record.chain_id,
+        }));
         events
     }
 }
@@ -221,7 +222,7 @@ mod tests {
     }
 
     fn report(source: usize, reachable: bool, records: Vec<(Record, String)>) -> Report {
-        Report { source, reachable, detail: format!("source {source} {reachable}"), records }
+        Report { source, reachable, detail: format!("source {source} {reachable}"), records, elsewhere: vec![] }
     }
 
     fn found(events: &[DiscoveryEvent]) -> Vec<&str> {

@@ -75,12 +75,7 @@ pub struct StaticDiscoveryPlugin;
 
 impl DiscoveryPlugin for StaticDiscoveryPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "static",
-            version: VERSION,
-            summary: "peers as the node's file lists them",
-            example: EXAMPLE,
-        }
+        Descriptor::new("static", VERSION, "peers as the node's file lists them").with_example(EXAMPLE)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

@@ -155,12 +155,8 @@ fn process_clock() -> Clock {
 
 impl ServicePlugin for RegistryServicePlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "bootnode",
-            version: VERSION,
-            summary: "a registry of signed records, by which nodes find each other",
-            example: EXAMPLE,
-        }
+        Descriptor::new("bootnode", VERSION, "a registry of signed records, by which nodes find each other")
+            .with_example(EXAMPLE)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

@@ -38,6 +38,9 @@ const EAGER_MIN: Duration = Duration::from_secs(1);
 /// Peers not known before that one round takes at most: the others wait for the next.
 pub(crate) const NEW_PEERS_PER_ROUND_MAX: usize = 64;
 
+/// Records of other networks that are checked at most when there are none of this one: what a wrong genesis is told by.
+pub(crate) const ELSEWHERE_MAX: usize = 64;
+
 /// How far ahead of this machine's clock a sequence may be that a bootnode claims to have seen from us. Beyond that it is
 /// not followed: it would use our sequences up.
 const SEQUENCE_LEAD_MAX_MS: u64 = 366 * 24 * 3600 * 1000;
@@ -82,6 +85,8 @@ pub(crate) struct Report {
     pub(crate) detail: String,
     /// Checked records of this network that are new from this source.
     pub(crate) records: Vec<(Record, String)>,
+    /// Checked records of other networks, asked for when there are none of this one.
+    pub(crate) elsewhere: Vec<(Record, String)>,
 }
 
 /// One bootnode.
@@ -121,7 +126,10 @@ impl Source {
         loop {
             let (report, wait) = match self.round().await {
                 Ok(round) => {
-                    let (report, more) = self.judge(round).await;
+                    let (mut report, more) = self.judge(round).await;
+                    if self.known.is_empty() {
+                        report.elsewhere = self.elsewhere().await;
+                    }
                     backoff = BACKOFF_MIN;
                     eager = if more { EAGER_MIN } else { (eager * 2).min(self.refresh) };
                     (report, eager.min(self.refresh))
@@ -131,7 +139,16 @@ impl Source {
                     let wait = backoff;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                     eager = EAGER_MIN;
-                    (Report { source: self.index, reachable: false, detail, records: Vec::new() }, wait)
+                    (
+                        Report {
+                            source: self.index,
+                            reachable: false,
+                            detail,
+                            records: Vec::new(),
+                            elsewhere: Vec::new(),
+                        },
+                        wait,
+                    )
                 }
             };
             if reports.send(report).await.is_err() {
@@ -259,7 +276,27 @@ impl Source {
                 "; it also tells records which their keys did not sign or which are malformed, they are ignored",
             );
         }
-        (Report { source: self.index, reachable: true, detail, records: fresh }, more)
+        (Report { source: self.index, reachable: true, detail, records: fresh, elsewhere: Vec::new() }, more)
+    }
+
+    /// Nodes of other networks, when the bootnode has none of this one: perhaps the genesis here is the wrong one. Best effort.
+    async fn elsewhere(&self) -> Vec<(Record, String)> {
+        let Ok((StatusCode::OK, body)) = self.endpoint.ask(Method::GET, "/peers", Vec::new()).await else {
+            return Vec::new();
+        };
+        let Ok(Reply { peers }) = serde_json::from_slice(&body) else { return Vec::new() };
+        let others = peers.records.into_iter().filter(|record| record.chain_id != Some(self.chain_id));
+        let mut found = Vec::new();
+        for record in others.filter(|record| record.public_key != self.identity.public_key()).take(ELSEWHERE_MAX) {
+            if let Ok(address) = record.check_fields()
+                && record.check_signature().is_ok()
+            {
+                found.push((record, address));
+            }
+            // A check takes a while: let others run between two.
+            tokio::task::yield_now().await;
+        }
+        found
     }
 }
 

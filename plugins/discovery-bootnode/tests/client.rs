@@ -88,6 +88,21 @@ async fn lies_are_ignored_and_the_truth_among_them_is_found() {
     one.stop().await;
 }
 
+/// With a wrong genesis a node finds nobody at its network's bootnode; that there are others is what tells it so.
+#[tokio::test]
+async fn where_nobody_is_of_this_network_those_of_another_are_told() {
+    let other = serde_json::to_value(Key::new(3).record_in(Some(OTHER_CHAIN), "other", 3000, 1)).unwrap();
+    let mut forged = serde_json::to_value(Key::new(2).record_in(Some(OTHER_CHAIN), "forged", 2000, 1)).unwrap();
+    forged["p2p_url"] = json!("tcp://127.0.0.1:6666");
+    let url = liar(peers(&[forged, other])).await;
+    let mut one = client(&url, 1, "one");
+    one.source(true, "registered").await;
+    let event = one.next().await;
+    let DiscoveryEvent::Elsewhere { address, chain_id, .. } = event else { panic!("{event:?}") };
+    assert_eq!((address.as_str(), chain_id), ("127.0.0.1:3000", Some(OTHER_CHAIN)));
+    one.stop().await;
+}
+
 #[tokio::test]
 async fn an_older_record_is_not_believed_over_a_newer() {
     let old = liar(peers(&[serde_json::to_value(Key::new(5).record("x", 5000, 1)).unwrap()])).await;

@@ -43,15 +43,12 @@ pub struct KvPlugin;
 
 impl ApplicationPlugin for KvPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "kv",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "key-value writes, each signed with Ed25519",
-            example: "\
+        Descriptor::new("kv", env!("CARGO_PKG_VERSION"), "key-value writes, each signed with Ed25519").with_example(
+            "\
 # In genesis. Bytes of a value at most, 1 to 1024.
 value_bytes_max = 1024
 ",
-        }
+        )
     }
 
     fn check(&self, shared: &Settings, settings: &Settings) -> Result<(), SetupError> {

@@ -43,12 +43,12 @@ suspension_ms = 100
 
 impl ConsensusPlugin for PoaPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "poa",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "validators take turns, and a quorum of them makes each block final",
-            example: EXAMPLE,
-        }
+        Descriptor::new(
+            "poa",
+            env!("CARGO_PKG_VERSION"),
+            "validators take turns, and a quorum of them makes each block final",
+        )
+        .with_example(EXAMPLE)
     }
 
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError> {

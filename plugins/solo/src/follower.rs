@@ -16,12 +16,7 @@ pub struct FollowerPlugin;
 
 impl ConsensusPlugin for FollowerPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "follower",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "verifies every block of the network, and never signs",
-            example: "",
-        }
+        Descriptor::new("follower", env!("CARGO_PKG_VERSION"), "verifies every block of the network, and never signs")
     }
 
     fn observes(&self) -> bool {

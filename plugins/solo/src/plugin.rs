@@ -38,12 +38,7 @@ fn read(context: &Context) -> Result<Rules, SetupError> {
 
 impl ConsensusPlugin for SoloPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "solo",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "one node seals every block",
-            example: EXAMPLE,
-        }
+        Descriptor::new("solo", env!("CARGO_PKG_VERSION"), "one node seals every block").with_example(EXAMPLE)
     }
 
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError> {

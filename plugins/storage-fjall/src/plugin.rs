@@ -46,15 +46,13 @@ pub struct FjallPlugin;
 
 impl StoragePlugin for FjallPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "fjall",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "a log-structured merge tree of fjall, durable when a commit returns",
-            example: "\
+        let summary = "a log-structured merge tree of fjall, durable when a commit returns";
+        Descriptor::new("fjall", env!("CARGO_PKG_VERSION"), summary).with_example(
+            "\
 # Memory for blocks of the tables, in bytes, 1048576 (1 MiB) to 68719476736 (64 GiB). Default 8388608 (8 MiB).
 cache_bytes = 8388608
 ",
-        }
+        )
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

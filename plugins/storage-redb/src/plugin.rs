@@ -57,18 +57,13 @@ pub struct RedbPlugin;
 
 impl StoragePlugin for RedbPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "redb",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "one redb file, durable when a commit returns",
-            example: "\
+        Descriptor::new("redb", env!("CARGO_PKG_VERSION"), "one redb file, durable when a commit returns").with_example("\
 # Memory for pages of the file, in bytes, 1048576 (1 MiB) to 68719476736 (64 GiB). Default 8388608 (8 MiB).
 cache_bytes = 8388608
 # A file of up to so many bytes is read whole at start and every page's checksum verified; of a larger one damage is found when it
 # is read. 0: never. Default 67108864 (64 MiB).
 check_bytes_max = 67108864
-",
-        }
+")
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

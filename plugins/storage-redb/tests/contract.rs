@@ -36,6 +36,12 @@ fn all(store: &dyn Storage) -> Vec<(Bytes, Bytes)> {
 }
 
 #[test]
+fn it_keeps_the_contract_of_every_store() {
+    let directory = tempfile::tempdir().unwrap();
+    quorate_testkit::contract::storage(&RedbPlugin, &Settings::from_text(""), directory.path()).unwrap();
+}
+
+#[test]
 fn what_was_committed_is_there_after_opening_again() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());

@@ -27,12 +27,12 @@ pub struct HttpPlugin;
 
 impl TransportPlugin for HttpPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "http",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "authenticated peers over TLS 1.3; clients by JSON-RPC 2.0 over HTTP and WebSocket",
-            example: EXAMPLE,
-        }
+        Descriptor::new(
+            "http",
+            env!("CARGO_PKG_VERSION"),
+            "authenticated peers over TLS 1.3; clients by JSON-RPC 2.0 over HTTP and WebSocket",
+        )
+        .with_example(EXAMPLE)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

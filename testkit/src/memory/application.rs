@@ -137,12 +137,7 @@ pub struct MemoryApplicationPlugin;
 
 impl ApplicationPlugin for MemoryApplicationPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "memory",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "a log to which every transaction is appended",
-            example: "",
-        }
+        Descriptor::new("memory", env!("CARGO_PKG_VERSION"), "a log to which every transaction is appended")
     }
 
     fn check(&self, shared: &Settings, settings: &Settings) -> Result<(), SetupError> {

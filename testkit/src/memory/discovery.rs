@@ -24,12 +24,7 @@ impl MemoryDiscoveryPlugin {
 
 impl DiscoveryPlugin for MemoryDiscoveryPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "memory",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "finds the nodes inside this process",
-            example: "",
-        }
+        Descriptor::new("memory", env!("CARGO_PKG_VERSION"), "finds the nodes inside this process")
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

@@ -86,12 +86,7 @@ impl MemoryStoragePlugin {
 
 impl StoragePlugin for MemoryStoragePlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "memory",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "keeps everything in memory; gone when the process ends",
-            example: "",
-        }
+        Descriptor::new("memory", env!("CARGO_PKG_VERSION"), "keeps everything in memory; gone when the process ends")
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

@@ -31,12 +31,7 @@ impl MemoryTransportPlugin {
 
 impl TransportPlugin for MemoryTransportPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            name: "memory",
-            version: env!("CARGO_PKG_VERSION"),
-            summary: "connects nodes inside one process",
-            example: "",
-        }
+        Descriptor::new("memory", env!("CARGO_PKG_VERSION"), "connects nodes inside one process")
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

@@ -258,7 +258,7 @@ pub(crate) struct ToyPlugin(pub(crate) Bug);
 
 impl ConsensusPlugin for ToyPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor { name: "toy", version: "0", summary: "for tests", example: "" }
+        Descriptor::new("toy", "0", "for tests")
     }
 
     fn check(&self, _: &Context) -> Result<ConsensusReport, SetupError> {

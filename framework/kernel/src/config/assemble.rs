@@ -14,7 +14,7 @@ use quorate::{
 };
 
 use super::{NodeSection, Role, SlotConfig, Tables, read_text};
-use crate::{key::NodeKey, pool::PoolLimits, registry::Registry};
+use crate::{key::NodeKey, library::LibraryPlugin, pool::PoolLimits, registry::Registry};
 
 /// The slots of a node with a chain, filled.
 pub struct ChainAssembly {
@@ -65,6 +65,9 @@ pub struct Assembly {
 /// The plugins of the services, each with its table.
 type Services = Vec<(Arc<dyn ServicePlugin>, SlotConfig)>;
 
+/// A plugin that the program has, or the names of those it has.
+type Bundled<P> = Result<Arc<P>, Vec<&'static str>>;
+
 /// One pass over a file's tables, which notes every error.
 pub(super) struct Check<'a> {
     tables: &'a Tables,
@@ -110,7 +113,7 @@ impl<'a> Check<'a> {
     fn services(&mut self) -> Services {
         let mut services = Vec::new();
         for slot in &self.tables.services {
-            if let Some(plugin) = self.known(slot, self.registry.service(&slot.plugin)) {
+            if let Some(plugin) = self.find(slot, Registry::service, LibraryPlugin::service) {
                 self.note(slot, plugin.check(&slot.settings));
                 self.plugins.push((slot.clone(), plugin.descriptor()));
                 services.push((plugin, slot.clone()));
@@ -125,19 +128,19 @@ impl<'a> Check<'a> {
             ["consensus", "storage", "transport", "application"].map(|slot| self.slot(slot));
         let consensus = consensus.and_then(|slot| Some((self.consensus(slot, genesis.as_ref())?, slot.clone())));
         let storage = storage.and_then(|slot| {
-            let plugin = self.known(slot, self.registry.storage(&slot.plugin))?;
+            let plugin = self.find(slot, Registry::storage, LibraryPlugin::storage)?;
             self.note(slot, plugin.check(&slot.settings));
             self.plugins.push((slot.clone(), plugin.descriptor()));
             Some((plugin, slot.clone()))
         });
         let transport = transport.and_then(|slot| {
-            let plugin = self.known(slot, self.registry.transport(&slot.plugin))?;
+            let plugin = self.find(slot, Registry::transport, LibraryPlugin::transport)?;
             self.note(slot, plugin.check(&slot.settings));
             self.plugins.push((slot.clone(), plugin.descriptor()));
             Some((plugin, slot.clone()))
         });
         let discovery = self.tables.slots.iter().find(|slot| slot.slot == "discovery").and_then(|slot| {
-            let plugin = self.known(slot, self.registry.discovery(&slot.plugin))?;
+            let plugin = self.find(slot, Registry::discovery, LibraryPlugin::discovery)?;
             self.note(slot, plugin.check(&slot.settings));
             self.plugins.push((slot.clone(), plugin.descriptor()));
             Some((plugin, slot.clone()))
@@ -166,20 +169,14 @@ impl<'a> Check<'a> {
     }
 
     fn consensus(&mut self, slot: &SlotConfig, genesis: Option<&Genesis>) -> Option<Consensus> {
-        let plugin = self.known(slot, self.registry.consensus(&slot.plugin))?;
+        let plugin = self.find(slot, Registry::consensus, LibraryPlugin::consensus)?;
         self.plugins.push((slot.clone(), plugin.descriptor()));
         let genesis = genesis?;
         let finality = self.finality(genesis, slot, &plugin)?;
-        let context = Context {
-            chain_id: genesis.chain_id(),
-            validators: genesis.validators().clone(),
-            shared: genesis.consensus_settings(),
-            settings: slot.settings.clone(),
-            seed: 0,
-        };
+        let context = Context { settings: slot.settings.clone(), ..Context::of(genesis) };
         let mut report = ConsensusReport::default();
         // The node's own settings are those of the plugin which watches.
-        let shared_only = Context { settings: Settings::from_text(""), ..context.clone() };
+        let shared_only = Context::of(genesis);
         match finality.check(if plugin.observes() { &shared_only } else { &context }) {
             Ok(found) => report = found,
             Err(error) => self.note(slot, Err(error)),
@@ -223,7 +220,7 @@ impl<'a> Check<'a> {
     }
 
     fn application(&mut self, slot: &SlotConfig, genesis: Option<&Genesis>) -> Option<Arc<dyn ApplicationPlugin>> {
-        let plugin = self.known(slot, self.registry.application(&slot.plugin))?;
+        let plugin = self.find(slot, Registry::application, LibraryPlugin::application)?;
         self.plugins.push((slot.clone(), plugin.descriptor()));
         let genesis = genesis?;
         let wanted = genesis.application_plugin();
@@ -279,7 +276,24 @@ impl<'a> Check<'a> {
         found
     }
 
-    fn known<P: ?Sized>(&mut self, slot: &SlotConfig, found: Result<Arc<P>, Vec<&'static str>>) -> Option<Arc<P>> {
+    /// The plugin of a slot: of the library which its table names, or else the program's own.
+    fn find<P: ?Sized>(
+        &mut self,
+        slot: &SlotConfig,
+        bundled: fn(&Registry, &str) -> Bundled<P>,
+        loaded: fn(LibraryPlugin) -> Option<Arc<P>>,
+    ) -> Option<Arc<P>> {
+        let Some(library) = &slot.library else { return self.known(slot, bundled(self.registry, &slot.plugin)) };
+        let found = match self.registry.libraries() {
+            None => Err(format!("[{}] `library`: this program does not load plugins from libraries", slot.slot)),
+            Some(loader) => loader.load(library, slot.slot, &slot.plugin).and_then(|plugin| {
+                loaded(plugin).ok_or_else(|| format!("`{}` gave a plugin of another slot", library.shown))
+            }),
+        };
+        found.map_err(|message| self.errors.push(slot.settings.error("library", message))).ok()
+    }
+
+    fn known<P: ?Sized>(&mut self, slot: &SlotConfig, found: Bundled<P>) -> Option<Arc<P>> {
         let missed = |known: Vec<&'static str>| {
             let message = format!("unknown {} plugin `{}`", slot.slot, slot.plugin);
             let help = match closest(&slot.plugin, known.iter().copied()) {

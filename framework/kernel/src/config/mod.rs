@@ -5,6 +5,7 @@
 
 mod assemble;
 mod environment;
+mod slot;
 
 use std::{
     fmt,
@@ -22,10 +23,11 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use self::{assemble::Check, environment::Overridden};
+use self::{assemble::Check, environment::Overridden, slot::Slots};
 pub use self::{
     assemble::{Assembly, ChainAssembly},
     environment::{ENVIRONMENT_PREFIX, OVERRIDES_MAX},
+    slot::SlotConfig,
 };
 use crate::{pool::PoolLimits, registry::Registry};
 
@@ -40,9 +42,6 @@ pub const NAME_BYTES_MAX: usize = 64;
 
 /// The tables of a node's file.
 const TABLES: [&str; 8] = ["node", "consensus", "storage", "transport", "discovery", "application", "service", "pool"];
-
-/// Keys of a slot's table that are the kernel's.
-const SLOT_KEYS: [&str; 3] = ["plugin", "library", "sha256"];
 
 /// What a node is in its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -85,17 +84,6 @@ pub struct NodeSection {
     pub data_dir: PathBuf,
     /// The operator's secret.
     pub admin_token_file: Option<PathBuf>,
-}
-
-/// One slot of the file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotConfig {
-    /// The slot's name.
-    pub slot: &'static str,
-    /// The plugin's name.
-    pub plugin: String,
-    /// The plugin's own settings.
-    pub settings: Settings,
 }
 
 #[derive(Deserialize)]
@@ -212,6 +200,13 @@ impl Config {
 }
 
 impl Assembly {
+    /// Whether a file, as far as it can be read, takes a plugin from a library.
+    pub fn names_libraries(path: &Path, environment: &[(String, String)]) -> bool {
+        read_file(path, environment).is_ok_and(|Draft { tables, .. }| {
+            tables.slots.iter().chain(&tables.services).any(|slot| slot.library.is_some())
+        })
+    }
+
     /// Reads a file, overridden by `environment`, and has the plugins check their settings: [`Config::load`] and
     /// [`Config::assemble`] in one, with the errors of both.
     ///
@@ -273,12 +268,13 @@ fn read(file: &str, text: &str, directory: &Path, environment: &[(String, String
     let root = root.get_ref();
     draft.node(&text, root, directory);
     draft.pool(&text);
+    let slots = Slots { file, text: &text, directory };
     for (key, value) in root {
         let slot = TABLES.into_iter().find(|known| *known == key.get_ref());
         match slot {
             Some("node" | "pool") => {}
-            Some("service") => draft.services(&text, value),
-            Some(slot) => match slot_config(file, &text, slot, &[slot], value, &mut draft.errors) {
+            Some("service") => draft.services(&slots, value),
+            Some(slot) => match slots.read(slot, &[slot], value, &mut draft.errors) {
                 Some(found) => draft.tables.slots.push(found),
                 None => draft.tables.unreadable.push(slot),
             },
@@ -339,59 +335,20 @@ impl Draft {
         self.pool = PoolLimits { count_max, bytes_max, per_sender_max };
     }
 
-    fn services(&mut self, text: &str, value: &Spanned<DeValue<'_>>) {
-        let file = self.tables.file.clone();
+    fn services(&mut self, slots: &Slots<'_>, value: &Spanned<DeValue<'_>>) {
         let DeValue::Array(items) = value.get_ref() else {
-            let error = Diagnostic::at(&file, text, value.span(), "`service` must be a list of tables");
+            let error = Diagnostic::at(slots.file, slots.text, value.span(), "`service` must be a list of tables");
             return self.errors.push(error.with_help("write [[service]], once for each"));
         };
         if items.len() > SERVICES_MAX {
             let message = format!("{} services; the limit is {SERVICES_MAX}", items.len());
-            return self.errors.push(Diagnostic::of_file(&file, message));
+            return self.errors.push(Diagnostic::of_file(slots.file, message));
         }
         for (at, item) in items.iter().enumerate() {
             let path = ["service", &at.to_string()];
-            self.tables.services.extend(slot_config(&file, text, "service", &path, item, &mut self.errors));
+            self.tables.services.extend(slots.read("service", &path, item, &mut self.errors));
         }
     }
-}
-
-fn slot_config(
-    file: &str,
-    text: &str,
-    slot: &'static str,
-    path: &[&str],
-    value: &Spanned<DeValue<'_>>,
-    errors: &mut Vec<Diagnostic>,
-) -> Option<SlotConfig> {
-    let DeValue::Table(table) = value.get_ref() else {
-        errors.push(Diagnostic::at(file, text, value.span(), format!("`{slot}` must be a table")));
-        return None;
-    };
-    for key in ["library", "sha256"] {
-        if let Some(value) = table.get(key) {
-            let message = format!("[{slot}] `{key}`: this version does not load plugins from shared libraries");
-            let help = "remove the key, or link the plugin into the program";
-            errors.push(Diagnostic::at(file, text, value.span(), message).with_help(help));
-        }
-    }
-    let Some(plugin) = table.get("plugin") else {
-        let span = value.span();
-        let head = text.get(span.clone()).and_then(|part| part.lines().next()).map_or(0, str::len);
-        let message = format!("missing key `plugin` in [{slot}]");
-        errors.push(Diagnostic::at(file, text, span.start..span.start + head, message));
-        return None;
-    };
-    let Some(name) = plugin.get_ref().as_str() else {
-        errors.push(Diagnostic::at(
-            file,
-            text,
-            plugin.span(),
-            format!("[{slot}] `plugin` must be a text: a plugin's name"),
-        ));
-        return None;
-    };
-    Some(SlotConfig { slot, plugin: name.to_owned(), settings: Settings::new(file, text, path, &SLOT_KEYS) })
 }
 
 impl Tables {

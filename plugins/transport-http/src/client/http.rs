@@ -38,7 +38,7 @@ const WELCOME: &str = "This is a Quorate node.\n\n\
     POST /  or /rpc   JSON-RPC 2.0; `rpc.discover` describes every method\n\
     GET  /ws          the same over a WebSocket, with subscriptions\n\
     GET  /health      200 if it serves: name, role, height, peers\n\
-    GET  /ready       200 if it is up with its peers\n\
+    GET  /ready       200 if it serves and is not catching up\n\
     GET  /metrics     figures for Prometheus\n\n\
     curl -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"quorate_status\"}' http://HOST:PORT/\n";
 
@@ -214,7 +214,8 @@ async fn read_body(server: &Server, mut body: Incoming) -> Result<(Bytes, Share)
     Ok((if rest.is_empty() { first } else { rest.freeze() }, share))
 }
 
-/// `/health`: whether it serves at all. `/ready`: whether it is up with its peers too.
+/// `/health`: whether it serves at all. `/ready`: whether it is not catching up either. That a quorum is missing is said in the body: it
+/// is the same at every node, and a balancer which turned clients away from all would take reads and submissions from them as well.
 async fn health(server: &Server, ready: bool) -> Response<Full<Bytes>> {
     let status = match server.status().await {
         Ok(status) => status,

@@ -1,35 +1,11 @@
 //! What three validators promise, over real processes and sockets.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
-
-mod support;
-
 use std::process::Command;
 
-use serde_json::{Value, json};
-use support::{Network, QUORATE, Writer, call, eventually, is_final, rpc, signal, status};
+use rustix::process::Signal;
+use serde_json::json;
 
-fn submit(url: &str, transaction: &str) -> String {
-    call(url, "quorate_submit", json!([transaction])).as_str().unwrap().to_owned()
-}
-
-fn final_everywhere(network: &Network, nodes: &[usize], id: &str) -> Value {
-    let mut last = Value::Null;
-    for at in nodes {
-        last = eventually(&format!("{id} is final at node {at}"), || is_final(network.rpc(*at), id));
-    }
-    last
-}
-
-fn assert_same_blocks(network: &Network, nodes: &[usize]) {
-    let lowest = nodes.iter().map(|at| network.height(*at)).min().unwrap();
-    assert!(lowest > 0);
-    for height in 1..=lowest {
-        let hashes: Vec<Value> =
-            nodes.iter().map(|at| call(network.rpc(*at), "quorate_block", json!([height]))["hash"].clone()).collect();
-        assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "height {height}: {hashes:?}");
-    }
-}
+use crate::support::{Network, QUORATE, Writer, eventually, get, rpc, signal, status, submit};
 
 #[test]
 fn a_transaction_becomes_final_with_a_receipt_that_one_flipped_bit_spoils() {
@@ -38,8 +14,8 @@ fn a_transaction_becomes_final_with_a_receipt_that_one_flipped_bit_spoils() {
     let transaction = writer.next();
     let id = submit(network.rpc(0), &transaction);
     assert_eq!(submit(network.rpc(1), &transaction), id, "the same bytes have the same id");
-    let receipt = final_everywhere(&network, &[0, 1, 2], &id);
-    assert_same_blocks(&network, &[0, 1, 2]);
+    let receipt = network.final_everywhere(&[0, 1, 2], &id);
+    network.assert_same_blocks(&[0, 1, 2]);
 
     let file = network.directory.path().join("receipt.json");
     let verify = |content: &str| {
@@ -71,19 +47,19 @@ fn a_killed_validator_loses_nothing_and_stops_nothing() {
     let mut network = Network::start(&[]);
     let mut writer = Writer::new(&network.genesis(), 2);
     let first = submit(network.rpc(0), &writer.next());
-    final_everywhere(&network, &[0, 1, 2], &first);
+    network.final_everywhere(&[0, 1, 2], &first);
     for victim in 0..3 {
         let others: Vec<usize> = (0..3).filter(|at| *at != victim).collect();
         network.kill(victim);
         let ids: Vec<String> = (0..3).map(|_| submit(network.rpc(others[0]), &writer.next())).collect();
         for id in &ids {
-            final_everywhere(&network, &others, id);
+            network.final_everywhere(&others, id);
         }
         network.restart(victim);
-        final_everywhere(&network, &[0, 1, 2], ids.last().unwrap());
+        network.final_everywhere(&[0, 1, 2], ids.last().unwrap());
     }
-    final_everywhere(&network, &[0, 1, 2], &first);
-    assert_same_blocks(&network, &[0, 1, 2]);
+    network.final_everywhere(&[0, 1, 2], &first);
+    network.assert_same_blocks(&[0, 1, 2]);
 }
 
 #[test]
@@ -91,7 +67,7 @@ fn without_a_quorum_nothing_is_final_and_the_status_says_why() {
     let mut network = Network::start(&[]);
     let mut writer = Writer::new(&network.genesis(), 3);
     let first = submit(network.rpc(0), &writer.next());
-    final_everywhere(&network, &[0, 1, 2], &first);
+    network.final_everywhere(&[0, 1, 2], &first);
     network.kill(1);
     network.kill(2);
     let id = submit(network.rpc(0), &writer.next());
@@ -99,48 +75,30 @@ fn without_a_quorum_nothing_is_final_and_the_status_says_why() {
         eventually("the status says stalled", || status(network.rpc(0)).filter(|status| status["status"] == "stalled"));
     let detail = stalled["detail"].as_str().unwrap();
     assert!(detail.contains("1 of 2") && detail.contains("validator-2"), "{detail}");
+    for path in ["/health", "/ready"] {
+        let (code, text) = get(network.rpc(0), path).unwrap();
+        assert!(
+            code == 200 && text.contains("stalled"),
+            "what is final is served, and {path} says what is missing: {text}"
+        );
+    }
     let pending = rpc(network.rpc(0), "quorate_receipt", json!([id])).unwrap();
     assert_eq!(pending["result"]["status"], "pending");
     network.restart(1);
-    final_everywhere(&network, &[0, 1], &id);
+    network.final_everywhere(&[0, 1], &id);
     network.restart(2);
-    final_everywhere(&network, &[0, 1, 2], &id);
-    assert_same_blocks(&network, &[0, 1, 2]);
-}
-
-#[test]
-fn all_killed_at_once_again_and_again_lose_nothing_final() {
-    let mut network = Network::start(&[]);
-    let mut writer = Writer::new(&network.genesis(), 4);
-    let mut kept: Vec<String> = Vec::new();
-    for round in 0..5 {
-        let id = submit(network.rpc(round % 3), &writer.next());
-        eventually("final at one node", || is_final(network.rpc(round % 3), &id));
-        kept.push(id);
-        for node in &network.nodes {
-            signal(node.pid, "KILL");
-        }
-        for at in 0..3 {
-            network.kill(at);
-        }
-        for at in 0..3 {
-            network.restart(at);
-        }
-        for id in &kept {
-            final_everywhere(&network, &[0, 1, 2], id);
-        }
-    }
-    assert_same_blocks(&network, &[0, 1, 2]);
+    network.final_everywhere(&[0, 1, 2], &id);
+    network.assert_same_blocks(&[0, 1, 2]);
 }
 
 #[test]
 fn a_paused_validator_comes_back() {
     let network = Network::start(&[]);
     let mut writer = Writer::new(&network.genesis(), 5);
-    signal(network.nodes[2].pid, "STOP");
+    signal(network.nodes[2].pid, Signal::STOP);
     let id = submit(network.rpc(0), &writer.next());
-    final_everywhere(&network, &[0, 1], &id);
-    signal(network.nodes[2].pid, "CONT");
-    final_everywhere(&network, &[0, 1, 2], &id);
-    assert_same_blocks(&network, &[0, 1, 2]);
+    network.final_everywhere(&[0, 1], &id);
+    signal(network.nodes[2].pid, Signal::CONT);
+    network.final_everywhere(&[0, 1, 2], &id);
+    network.assert_same_blocks(&[0, 1, 2]);
 }
