@@ -1,6 +1,6 @@
 //! The plugins that this program has: the one list.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use quorate::{Application, FinalityProof, Genesis, Settings, consensus::Context, plugin::StoragePlugin};
 use quorate_bft_tendermint::TendermintPlugin;
@@ -9,6 +9,7 @@ use quorate_kernel::registry::Registry;
 use quorate_kv::KvPlugin;
 use quorate_poa::PoaPlugin;
 use quorate_solo::{FollowerPlugin, SoloPlugin};
+use quorate_storage_fjall::FjallPlugin;
 use quorate_storage_redb::RedbPlugin;
 use quorate_transport_http::HttpPlugin;
 
@@ -17,8 +18,11 @@ use crate::{
     libraries::Libraries,
 };
 
-/// The store whose data directories the offline commands read.
+/// The store which the offline commands make where there is none.
 const STORAGE: &str = "redb";
+
+/// What is in a data directory of another store, and its plugin's name.
+const OTHER_STORAGE: &[(&str, &str)] = &[(quorate_storage_fjall::FOLDER, "fjall")];
 
 /// Every bundled plugin, and what loads others.
 pub fn registry() -> Registry {
@@ -28,6 +32,7 @@ pub fn registry() -> Registry {
         .with_consensus(SoloPlugin)
         .with_consensus(FollowerPlugin)
         .with_storage(RedbPlugin)
+        .with_storage(FjallPlugin)
         .with_transport(HttpPlugin)
         .with_discovery(BootnodeDiscoveryPlugin)
         .with_discovery(StaticDiscoveryPlugin)
@@ -36,13 +41,15 @@ pub fn registry() -> Registry {
         .with_libraries(Libraries)
 }
 
-/// The store of a data directory.
+/// The store of a data directory: the one that is in it, or the default where there is none.
 ///
 /// # Errors
 ///
 /// [`Exit::Plugin`].
-pub fn storage() -> Result<Arc<dyn StoragePlugin>, Failure> {
-    registry().storage(STORAGE).map_err(|known| missing("storage", STORAGE, &known))
+pub fn storage(directory: &Path) -> Result<Arc<dyn StoragePlugin>, Failure> {
+    let other = OTHER_STORAGE.iter().find(|(there, _)| directory.join(there).exists());
+    let name = other.map_or(STORAGE, |(_, name)| name);
+    registry().storage(name).map_err(|known| missing("storage", name, &known))
 }
 
 /// The pure parts of the plugins that a genesis names.

@@ -104,7 +104,7 @@ impl DirectorySource {
 ///
 /// [`Failure`].
 pub fn open_storage(directory: &Path) -> Result<Arc<dyn Storage>, Failure> {
-    let plugin = bundled::storage()?;
+    let plugin = bundled::storage(directory)?;
     plugin.open(&Settings::from_text(""), directory).map_err(|error| {
         let failure = Failure::from(error);
         match failure.exit {

@@ -222,7 +222,8 @@ fn a_directory_without_a_chain_is_told_and_left_alone() {
 #[test]
 fn a_store_in_use_is_75_and_says_what_to_do() {
     let decided = decide();
-    let held = bundled::storage().unwrap().open(&quorate::Settings::from_text(""), &decided.data()).unwrap();
+    let held =
+        bundled::storage(&decided.data()).unwrap().open(&quorate::Settings::from_text(""), &decided.data()).unwrap();
     assert!(exits(&["verify", "--data", text(&decided.data())], 75).contains("--rpc"));
     drop(held);
     let lock = Directory::lock(&decided.path("net")).unwrap();

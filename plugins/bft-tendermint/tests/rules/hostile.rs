@@ -71,6 +71,32 @@ fn forged_signatures_and_false_claims_are_penalised_and_change_nothing() {
     }
 }
 
+/// Whoever could make up a polka could unlock everybody.
+#[test]
+fn a_proposal_whose_polka_is_made_up_is_penalised_and_unlocks_nobody() {
+    let mut one = One::new(0, 4);
+    let locked = one.block(0, 1);
+    one.propose(0, &locked, None);
+    one.votes(&[1, 2], Prevote, 0, Some(locked.hash()));
+    for round in 0..2 {
+        one.give_up(round);
+    }
+    let other = one.block(1, 2);
+    let few = one.qc(Prevote, 1, other.hash(), &[1, 2]);
+    let mut twice = one.qc(Prevote, 1, other.hash(), &[1, 2, 2]);
+    twice.signatures.sort_by_key(|(validator, _)| *validator);
+    let mut forged = one.qc(Prevote, 1, other.hash(), &[1, 2, 3]);
+    forged.signatures[2].1 = forged.signatures[1].1;
+    for polka in [few, twice, forged] {
+        one.forget();
+        one.propose(2, &other, Some(polka));
+        assert_eq!(one.penalties().len(), 1);
+        assert_eq!(one.voted(), []);
+    }
+    one.propose(2, &other, Some(one.qc(Prevote, 1, other.hash(), &[1, 2, 3])));
+    assert_eq!(one.voted(), [(Prevote, 2, Some(other.hash()))], "a true one does");
+}
+
 #[test]
 fn noise_and_truncated_messages_are_penalised() {
     let mut one = One::new(0, 4);

@@ -218,6 +218,22 @@ fn a_decision_without_the_proposal_is_made_good() {
     assert_eq!(one.commits().len(), 1);
 }
 
+/// Whoever was asked first may be gone: everybody is asked, and catch-up.
+#[test]
+fn a_decided_block_that_does_not_come_is_asked_for_again() {
+    let mut one = One::new(0, 4);
+    let block = one.block(0, 1);
+    one.say(3, &Message::Decided(one.qc(Precommit, 0, block.hash(), &[1, 2, 3])));
+    let fetch = Message::Fetch { height: one.height(), hash: block.hash() };
+    let asked = |one: &One| one.sent().iter().filter(|message| **message == fetch).count();
+    assert_eq!(asked(&one), 1);
+    one.wait(500);
+    assert_eq!(asked(&one), 2);
+    assert!(one.did.iter().any(|action| matches!(action, Action::NeedSync { .. })));
+    one.wait(2000);
+    assert_eq!(asked(&one), 3);
+}
+
 #[test]
 fn a_final_block_that_is_invalid_here_halts() {
     let mut one = One::new(0, 4);
