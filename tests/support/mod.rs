@@ -42,7 +42,7 @@ pub(crate) struct Network {
     pub(crate) directory: tempfile::TempDir,
     devnet: Option<Child>,
     pub(crate) nodes: Vec<NodeInfo>,
-    restarted: Vec<Child>,
+    pub(crate) restarted: Vec<Child>,
     ports_from: u16,
 }
 
