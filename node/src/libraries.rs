@@ -29,6 +29,9 @@ impl LibraryLoader for Libraries {
             Provided::Consensus(plugin) => Ok(LibraryPlugin::Consensus(plugin)),
             Provided::Storage(plugin) => Ok(LibraryPlugin::Storage(plugin)),
             Provided::Application(plugin) => Ok(LibraryPlugin::Application(plugin)),
+            Provided::Transport(plugin) => Ok(LibraryPlugin::Transport(plugin)),
+            Provided::Discovery(plugin) => Ok(LibraryPlugin::Discovery(plugin)),
+            Provided::Service(plugin) => Ok(LibraryPlugin::Service(plugin)),
             _ => Err(format!("plugin library `{shown}`: this program does not take {slot} plugins from libraries")),
         }
     }

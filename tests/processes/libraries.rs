@@ -5,9 +5,10 @@ use std::{
     process::{Command, Output},
 };
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Network, QUORATE, Writer, call, eventually, is_final, status};
+use crate::support::{Network, QUORATE, Writer, call, eventually, free_ports, get, is_final, signal, status};
 
 /// A library of this workspace, which cargo built because the tests depend on its crate.
 fn built(name: &str) -> PathBuf {
@@ -121,16 +122,15 @@ fn inspect_tells_what_a_library_says_of_itself() {
     }
     let output = quorate(&["plugin", "inspect", "--json", &library]);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(found["plugins"].as_array().unwrap().len(), 3);
+    assert_eq!(found["plugins"].as_array().unwrap().len(), 4);
     assert_eq!(found["plugins"][0]["schema"]["properties"]["fault"]["type"], "string");
     let output = quorate(&["plugin", "inspect", "./none.so"]);
     assert_eq!(output.status.code(), Some(70));
     assert!(text(&output.stderr).contains("plugin library `./none.so`: file not found"));
 }
 
-/// One validator has its consensus from a library, the others linked in: nobody can tell.
-#[test]
-fn a_validator_goes_on_with_the_same_consensus_from_a_library() {
+/// One validator has plugins from libraries, the others linked in: nobody can tell.
+fn goes_on_with(libraries: &[(&str, &str)]) {
     let mut network = Network::start(&[]);
     let mut writer = Writer::new(&network.genesis(), 1);
     let mut submit = |network: &Network, at: usize| {
@@ -140,24 +140,66 @@ fn a_validator_goes_on_with_the_same_consensus_from_a_library() {
     let first = submit(&network, 0);
     eventually("a transaction is final", || is_final(network.rpc(0), &first));
     network.kill(0);
-    from_library(&network.nodes[0].config, &built("quorate_poa_dylib"));
+    for (slot, library) in libraries {
+        from_library(&network.nodes[0].config, slot, &built(library));
+    }
     network.restart(0);
-    // Two of three are needed: without the first, the second and third; then the first must vote.
     let second = submit(&network, 0);
     eventually("a transaction is final at the restarted node", || is_final(network.rpc(0), &second));
     network.kill(1);
+    // Two of three are needed: now its vote must count.
     let third = submit(&network, 0);
-    eventually("the library's vote counts", || is_final(network.rpc(2), &third));
+    eventually("the vote counts", || is_final(network.rpc(2), &third));
     let log = network.log(0);
-    assert!(log.contains("plugin library loaded"), "{log}");
+    assert_eq!(log.matches("plugin library loaded").count(), libraries.len(), "{log}");
     assert_eq!(status(network.rpc(0)).unwrap()["engine"]["halted"], Value::Null);
+    assert_eq!(network.stop(0).code(), Some(0), "it stops when it is told to");
 }
 
-/// Has the consensus of a node's file come from a library.
-fn from_library(config: &Path, library: &Path) {
+#[test]
+fn a_validator_goes_on_with_the_same_consensus_from_a_library() {
+    goes_on_with(&[("consensus", "quorate_poa_dylib")]);
+}
+
+#[test]
+fn a_validator_goes_on_with_every_plugin_from_a_library() {
+    goes_on_with(&[
+        ("consensus", "quorate_poa_dylib"),
+        ("storage", "quorate_storage_redb_dylib"),
+        ("transport", "quorate_transport_http_dylib"),
+        ("discovery", "quorate_discovery_bootnode_dylib"),
+        ("application", "quorate_kv_dylib"),
+    ]);
+}
+
+#[test]
+fn a_bootnodes_service_comes_from_a_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = quorate_kernel::key::NodeKey::development("bootnode");
+    key.save_new(&folder.path().join("b.key")).unwrap();
+    let library = built("quorate_discovery_bootnode_dylib");
+    let port = free_ports(1);
+    let text = format!(
+        "[node]\nname = \"b\"\nrole = \"bootnode\"\nkey_file = \"b.key\"\ndata_dir = \"d\"\n\n[[service]]\nplugin = \"bootnode\"\n\
+         library = \"{}\"\nlisten = \"127.0.0.1:{port}\"\n",
+        library.display()
+    );
+    let (config, log) = (folder.path().join("b.toml"), folder.path().join("log"));
+    std::fs::write(&config, text).unwrap();
+    let output = std::fs::File::create(&log).unwrap();
+    let mut child = Command::new(QUORATE).args(["run", "--config"]).arg(&config).stderr(output).spawn().unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    let answer = eventually("the service answers", || get(&url, "/"));
+    signal(child.id(), Signal::TERM);
+    let stopped = eventually("the bootnode stops", || child.try_wait().unwrap());
+    assert_eq!(stopped.code(), Some(0), "{answer:?}: {}", std::fs::read_to_string(&log).unwrap());
+}
+
+/// Has the plugin of a slot in a node's file come from a library.
+fn from_library(config: &Path, slot: &str, library: &Path) {
     let text = std::fs::read_to_string(config).unwrap();
-    let line = format!("[consensus]\nlibrary = \"{}\"", library.display());
-    let changed = text.replacen("[consensus]", &line, 1);
+    let line = format!("[{slot}]\nlibrary = \"{}\"", library.display());
+    let changed = text.replacen(&format!("[{slot}]"), &line, 1);
     assert_ne!(text, changed);
     std::fs::write(config, changed).unwrap();
 }

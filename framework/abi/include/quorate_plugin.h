@@ -1,6 +1,6 @@
 /* What crosses the boundary between a Quorate node and a plugin in a shared library.
  *
- * Made from framework/abi/src/raw.rs, do not edit: QUORATE_BLESS=1 cargo test -p quorate-abi --test header
+ * Made from framework/abi/src/raw, do not edit: QUORATE_BLESS=1 cargo test -p quorate-abi --test header
  * The encodings of heads are in framework/abi/ABI.md. */
 
 #ifndef QUORATE_PLUGIN_H
@@ -285,6 +285,72 @@ typedef struct {
   // Ends an application.
   void (*destroy)(void *application);
 } QuorateApplication;
+
+// Called once, when what was full has room, or will never have it again; on any thread, and does not block. After that `context` is
+// not valid any more.
+typedef struct {
+  // Of whoever made it.
+  void *context;
+  // Wakes.
+  void (*wake)(void *context);
+} QuorateWaker;
+
+// Takes the one `Response` to a request; on any thread. After that `context` is not valid any more.
+typedef struct {
+  // Of whoever made it.
+  void *context;
+  // Takes the response.
+  void (*reply)(void *context, QuorateBytes response);
+} QuorateReply;
+
+// What an actor may call in the node, from any thread, from `create` on. Valid as long as the process lives; when the actor has
+// ended, it answers `QUORATE_CLOSED`.
+typedef struct {
+  // Of this structure.
+  uint32_t size;
+  // None yet: 0.
+  uint32_t flags;
+  // The node's own.
+  void *context;
+  // Hands an `ActorEvent` to the node, once it runs: taken, `QUORATE_FULL`, or `QUORATE_CLOSED`.
+  int32_t (*emit)(void *context, QuorateBytes event, QuorateBytes body);
+  // After `QUORATE_FULL`: wakes when there is room. A newer waker replaces an older one, which is woken.
+  void (*emit_ready)(void *context, QuorateWaker waker);
+  // Has the node's key sign for a use (0 a TLS handshake, 1 a discovery record); writes 64 bytes, or fails with a text as
+  // `QUORATE_ERROR`.
+  int32_t (*sign)(void *context,
+                  uint32_t purpose,
+                  QuorateBytes bytes,
+                  uint8_t *signature,
+                  const QuorateSink *sink);
+  // Asks the node; the `Response` comes through `reply`, always and once, at once or later. For a discovery there is no node to ask.
+  void (*call)(void *context, QuorateBytes request, QuorateReply reply);
+  // Says that what `run` started has ended: with `QUORATE_OK`, or with `QUORATE_ERROR` or
+  // `QUORATE_PANIC` and a text. The last call of an actor.
+  void (*exited)(void *context, int32_t status, QuorateBytes why);
+} QuorateActorHost;
+
+// A transport, discovery or service. Its functions are called from many threads at once, and never block.
+typedef struct {
+  // Of this structure.
+  uint32_t size;
+  // Checks `Settings`, or fails with a `SetupError`. Opens nothing.
+  int32_t (*check)(QuorateBytes settings, const QuorateSink *sink);
+  // Makes an actor from `Settings` and an `ActorContext`, binds its sockets, and puts an `ActorAbout`; or fails with a `SetupError`.
+  int32_t (*create)(QuorateBytes settings,
+                    QuorateBytes about,
+                    const QuorateActorHost *host,
+                    void **actor,
+                    const QuorateSink *sink);
+  // Starts it, once, on threads of its own, and returns.
+  int32_t (*run)(void *actor, const QuorateSink *sink);
+  // Hands an `ActorCommand` to it: taken, `QUORATE_FULL`, or `QUORATE_CLOSED`.
+  int32_t (*post)(void *actor, QuorateBytes command, QuorateBytes body);
+  // After `QUORATE_FULL`: wakes when there is room. A newer waker replaces an older one, which is woken.
+  void (*post_ready)(void *actor, QuorateWaker waker);
+  // Ends it, at any point, before `run` too. What still runs is told to stop.
+  void (*destroy)(void *actor);
+} QuorateActor;
 
 #endif  /* QUORATE_PLUGIN_H */
 

@@ -15,11 +15,15 @@ use quorate::{
         Verdict,
     },
     diagnostics::Diagnostic,
+    node::{BlockId, Request, SubmitError},
     plugin::ConsensusReport,
+    transport::{Class, Purpose},
 };
 use quorate_abi::wire::{
-    self, ActionHead, EventHead,
+    self, ActionHead, ActorCommand, ActorEvent, EventHead,
+    actor::{ActorAbout, ActorContext},
     application::{BlockHead, ExecuteFailure},
+    response::{Answer, TransactionAnswer},
     setup::SetupFailure,
     storage::{StorageFailure, SystemError},
 };
@@ -208,6 +212,61 @@ fn application(vectors: &mut Vectors) {
     vectors.add("QueryError state", &QueryError::State(text("disk")));
 }
 
+fn actors(vectors: &mut Vectors) {
+    let context = ActorContext {
+        chain_id: Some(ChainId::new([9; 32])),
+        chain_name: text("c"),
+        name: text("n"),
+        role: text("validator"),
+        version: text("1"),
+        public_key: PublicKey::new([3; 32]),
+        peer_address: text("a:1"),
+        rpc_url: text("http://a:2"),
+        data_dir: text("d"),
+        loopback_only: true,
+        admin_token: Some(text("t")),
+    };
+    let about = ActorAbout {
+        listening: vec![(Purpose::Peer, text("127.0.0.1:1")), (Purpose::Rpc, text("127.0.0.1:2"))],
+        advertised: vec![(Purpose::Rpc, text("http://a"))],
+    };
+    let disconnect = ActorCommand::Disconnect { peer: peer(), reason: text("flood"), ban_ms: 10_000 };
+    let refused = ActorEvent::PeerRefused { address: text("a:1"), reason: text("chain") };
+    vectors.add("ActorContext", &context);
+    vectors.add("ActorAbout", &about);
+    vectors.add("command stop", &ActorCommand::Stop);
+    vectors.add("command send", &ActorCommand::Send { to: peer(), class: Class::Pool });
+    vectors.add("command broadcast", &ActorCommand::Broadcast { class: Class::Sync });
+    vectors.add("command dial", &ActorCommand::Dial { peer: peer(), address: text("a:1") });
+    vectors.add("command disconnect", &disconnect);
+    vectors.add("command validators", &ActorCommand::Validators(vec![peer()]));
+    vectors.add("actor event peer up", &ActorEvent::PeerUp { peer: peer(), name: text("n"), address: text("a:1") });
+    vectors.add("actor event peer down", &ActorEvent::PeerDown { peer: peer(), reason: text("gone") });
+    vectors.add("actor event message", &ActorEvent::Message { from: peer(), class: Class::Consensus });
+    vectors.add("actor event peer refused", &refused);
+    vectors.add("actor event found", &ActorEvent::Found { peer: peer(), name: text("n"), address: text("a:1") });
+    vectors.add("actor event source", &ActorEvent::Source { reachable: true, detail: text("3 nodes") });
+    vectors.add("actor event note", &ActorEvent::Note(text("ready")));
+}
+
+fn requests(vectors: &mut Vectors) {
+    vectors.add("Request status", &Request::Status);
+    vectors.add("Request validators", &Request::Validators(Some(Height(3))));
+    vectors.add("Request block", &Request::Block(BlockId::Height(Height(3))));
+    vectors.add("Request submit", &Request::Submit(vec![1, 2].into()));
+    vectors.add("Request query", &Request::Query { path: text("get"), params: vec![3].into() });
+    vectors.add("Request block range", &Request::BlockRange { from: Height(3), bytes_max: 100 });
+    vectors.add("Response status", &Answer::Status(Box::default()));
+    vectors.add("Response block none", &Answer::Block(None));
+    vectors.add("Response submitted", &Answer::Submitted(Ok(TransactionId::new([7; 32]))));
+    vectors.add("Response refused", &Answer::Submitted(Err(SubmitError::Unavailable(text("no")))));
+    vectors.add("Response transaction", &Answer::Transaction(TransactionAnswer::Pending(vec![1].into())));
+    vectors.add("Response query", &Answer::Query(Ok(vec![1].into())));
+    vectors.add("Response text", &Answer::Text(text("x")));
+    vectors.add("Response blocks", &Answer::Blocks(vec![(vec![1].into(), vec![2].into())]));
+    vectors.add("Response unavailable", &Answer::Unavailable(text("stopping")));
+}
+
 #[test]
 fn what_crosses_has_the_bytes_that_it_had() {
     let mut vectors = Vectors::default();
@@ -216,6 +275,8 @@ fn what_crosses_has_the_bytes_that_it_had() {
     consensus(&mut vectors);
     setup_and_storage(&mut vectors);
     application(&mut vectors);
+    actors(&mut vectors);
+    requests(&mut vectors);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/heads.json");
     let made = serde_json::to_string_pretty(&vectors.0).unwrap() + "\n";
     if std::env::var_os("QUORATE_BLESS").is_some() {

@@ -318,6 +318,11 @@ impl NodeHandle {
         Self(node)
     }
 
+    /// Asks; the answer goes to `reply`, as [`Node::call`] says.
+    pub fn call(&self, request: Request, reply: Reply) {
+        self.0.call(request, reply);
+    }
+
     /// Asks and waits for the answer; [`Response::Unavailable`] when the node stops meanwhile.
     pub async fn request(&self, request: Request) -> Response {
         let (sender, receiver) = tokio::sync::oneshot::channel();

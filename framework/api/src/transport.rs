@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -32,7 +33,7 @@ pub struct Io<C, E> {
 }
 
 /// Classes of messages, the most urgent first: a lower class never delays or displaces a higher one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub enum Class {
     /// Votes, proposals, certificates.
     Consensus,
@@ -125,7 +126,7 @@ pub enum TransportEvent {
 }
 
 /// What an address serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Purpose {
     /// Peers.
     Peer,
@@ -134,7 +135,7 @@ pub enum Purpose {
 }
 
 /// For what a plugin may have this node's key sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum IdentityUse {
     /// The transcript of a TLS 1.3 handshake: the bytes start with 64 spaces (RFC 8446, section 4.4.3), so that they can't be taken
     /// for anything else.
@@ -200,6 +201,9 @@ pub enum TransportError {
         #[source]
         source: std::io::Error,
     },
+    /// The plugin itself failed; it does not run again.
+    #[error("{0}")]
+    Plugin(String),
 }
 
 /// Carries messages between peers, and clients' requests to the node.

@@ -390,6 +390,29 @@ fn a_library_goes_before_the_programs_own_plugin_and_is_told() {
 }
 
 #[test]
+fn a_follower_checks_proofs_by_the_library_of_the_consensus_that_decides() {
+    let folder = Folder::new();
+    let registry = || {
+        let watching = Stub { name: "watching", observes: true };
+        let registry = Registry::new().with_consensus(watching).with_storage(stub("disk")).with_transport(stub("wire"));
+        let registry = registry.with_discovery(stub("list")).with_application(stub("ledger"));
+        registry.with_service(stub("gateway")).with_libraries(OneConsensus)
+    };
+    let text = NODE.replace("role = \"validator\"", "role = \"follower\"");
+    let with = |lines: &str| text.replace("plugin = \"voting\"", &format!("plugin = \"watching\"\n{lines}"));
+    let load = |text: &str| Assembly::load(&folder.write(text), &[], &registry());
+    let chain = load(&with("proof_library = \"lib.so\"")).unwrap_or_else(|e| panic!("{}", render(&e))).chain.unwrap();
+    assert_eq!((chain.consensus.descriptor().name, chain.finality.descriptor().name), ("watching", "voting"));
+    let missing = load(&with("")).err().unwrap();
+    assert!(missing[0].help.as_deref().unwrap().contains("proof_library"), "{missing:?}");
+    let wrong = load(&with("proof_library = \"x.so\"")).err().unwrap();
+    assert_eq!(said(&wrong), [(10, 17, "plugin library `x.so`: no consensus plugin `voting`")]);
+    let voting =
+        folder.errors(&NODE.replace("plugin = \"voting\"", "plugin = \"voting\"\nproof_library = \"lib.so\""), &[]);
+    assert!(voting[0].message.contains("`voting` votes, and checks its own proofs"), "{voting:?}");
+}
+
+#[test]
 fn what_is_wrong_with_a_library_is_told_where_it_is_named() {
     let folder = Folder::new();
     let errors = |line: &str| {

@@ -7,13 +7,21 @@
 mod application;
 mod consensus;
 mod storage;
+mod transport;
 
 use quorate::{Settings, diagnostics::Diagnostic};
 use serde::Deserialize;
 
-pub use self::{application::FaultyApplication, consensus::FaultyConsensus, storage::FaultyStorage};
+pub use self::{
+    application::FaultyApplication, consensus::FaultyConsensus, storage::FaultyStorage, transport::FaultyTransport,
+};
 
-quorate_abi::export!(consensus: FaultyConsensus, storage: FaultyStorage, application: FaultyApplication);
+quorate_abi::export!(
+    consensus: FaultyConsensus,
+    storage: FaultyStorage,
+    application: FaultyApplication,
+    transport: FaultyTransport,
+);
 
 /// An example of the settings of each.
 const EXAMPLE: &str = "# Which call fails, and how.\nfault = \"none\"\n";

@@ -83,13 +83,39 @@ pub(super) unsafe fn frame(
             QUORATE_DECODE
         }
         Err(payload) => {
-            let seen = PANIC.with(|last| last.try_borrow_mut().ok().and_then(|mut last| last.take()));
-            out.fail(seen.unwrap_or_else(|| words(payload.as_ref()).to_owned()).as_bytes());
-            // Dropping it could panic again.
+            out.fail(panic_words(payload).as_bytes());
+            QUORATE_PANIC
+        }
+    }
+}
+
+/// Runs the body of a function that answers by its status alone.
+pub(super) fn frame_of_status(name: fn() -> &'static str, body: impl FnOnce() -> Result<i32, Refusal>) -> i32 {
+    let before = NAME.replace(Some(name));
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    NAME.set(before);
+    match outcome {
+        Ok(Ok(status)) => status,
+        Ok(Err(Refusal::Error(_))) => QUORATE_ERROR,
+        Ok(Err(Refusal::Arguments(_))) => QUORATE_DECODE,
+        Err(payload) => {
             std::mem::forget(payload);
             QUORATE_PANIC
         }
     }
+}
+
+/// Says that a thread is a plugin's own.
+pub(super) fn name_thread(name: fn() -> &'static str) {
+    NAME.set(Some(name));
+}
+
+/// What the hook saw of this thread's panic, or else what is in its payload; which is not dropped, as that could panic again.
+pub(super) fn panic_words(payload: Box<dyn Any + Send>) -> String {
+    let seen = PANIC.with(|last| last.try_borrow_mut().ok().and_then(|mut last| last.take()));
+    let words = seen.unwrap_or_else(|| words(payload.as_ref()).to_owned());
+    std::mem::forget(payload);
+    words
 }
 
 /// Ends an object; a panic in its `Drop` is swallowed, as nothing is left that it could concern.

@@ -2,15 +2,23 @@
 //!
 //! Nothing here is for authors to call: [`crate::export!`] does.
 
+mod actor;
+mod actors;
 mod application;
 mod call;
 mod consensus;
 mod describe;
 mod host;
+mod remote;
 mod state;
 mod storage;
 
-pub use self::{application::application, consensus::consensus, storage::storage};
+pub use self::{
+    actors::{discovery, service, transport},
+    application::application,
+    consensus::consensus,
+    storage::storage,
+};
 
 use crate::raw::{
     QUORATE_ABI_MAJOR, QUORATE_ABI_MINOR, QUORATE_LIBRARY_PANIC_ABORTS, QUORATE_MAGIC, QuorateBytes, QuorateLibrary,
@@ -42,7 +50,7 @@ pub const fn library(plugins: &'static [QuoratePlugin]) -> QuorateLibrary {
 
 /// Makes a shared library of plugins: one line in a crate of the type `cdylib`, which does nothing else.
 ///
-/// Each plugin is its slot (`consensus`, `storage`, `application`) and a value that implements the slot's trait, as it would be
+/// Each plugin is its slot (`consensus`, `storage`, `application`, `transport`, `discovery`, `service`) and a value that implements the slot's trait, as it would be
 /// linked into a node.
 ///
 /// ```
@@ -72,6 +80,15 @@ macro_rules! exported {
     };
     (application: $plugin:expr) => {
         $crate::exported!(@ application, $crate::quorate::plugin::ApplicationPlugin, $plugin)
+    };
+    (transport: $plugin:expr) => {
+        $crate::exported!(@ transport, $crate::quorate::plugin::TransportPlugin, $plugin)
+    };
+    (discovery: $plugin:expr) => {
+        $crate::exported!(@ discovery, $crate::quorate::plugin::DiscoveryPlugin, $plugin)
+    };
+    (service: $plugin:expr) => {
+        $crate::exported!(@ service, $crate::quorate::plugin::ServicePlugin, $plugin)
     };
     (@ $slot:ident, $trait:path, $plugin:expr) => {{
         struct Entry;

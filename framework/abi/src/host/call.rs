@@ -60,6 +60,8 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultKind {
+    /// It ended with an error of its own.
+    Failed(String),
     /// It panicked, with these words.
     Panicked(String),
     /// It did not understand its arguments.
@@ -76,6 +78,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let call = self.call;
         match &self.kind {
+            FaultKind::Failed(words) => write!(f, "ended: {words}"),
             FaultKind::Panicked(words) => write!(f, "panicked in {call}: {words}"),
             FaultKind::Misunderstood(why) => write!(f, "did not understand {call}: {why}"),
             FaultKind::Rubbish(why) => write!(f, "returned rubbish from {call}: {why}"),

@@ -7,6 +7,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use quorate::plugin::Descriptor;
 
 use super::{
+    actors::LibraryActor,
     application::LibraryApplication,
     call::{Fault, Origin, Unanswered, ask},
     consensus::LibraryConsensus,
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     raw::{
         QUORATE_ABI_MAJOR, QUORATE_ABI_MINOR, QUORATE_DECODE, QUORATE_LIBRARY_PANIC_ABORTS, QUORATE_MAGIC,
-        QUORATE_PLUGIN_OBSERVES, QuorateApplication, QuorateBytes, QuorateConsensus, QuorateDescription,
+        QUORATE_PLUGIN_OBSERVES, QuorateActor, QuorateApplication, QuorateBytes, QuorateConsensus, QuorateDescription,
         QuorateLibrary, QuoratePlugin, QuorateSink, QuorateStorage,
     },
     slot::Slot,
@@ -167,7 +168,15 @@ fn provided(plugin: &'static QuoratePlugin, file: &str) -> Result<Provided, Load
             origin,
             descriptor,
         })),
-        other => return Err(LoadErrorKind::Malformed(format!("a {other} plugin, which ABI 1.0 does not carry"))),
+        Slot::Transport | Slot::Discovery | Slot::Service => {
+            let functions = functions!(QuorateActor: check, create, run, post, post_ready, destroy);
+            let actor = Arc::new(LibraryActor { origin, descriptor, functions });
+            match slot {
+                Slot::Discovery => Provided::Discovery(actor),
+                Slot::Service => Provided::Service(actor),
+                _ => Provided::Transport(actor),
+            }
+        }
     })
 }
 

@@ -10,7 +10,9 @@ use std::{
 
 use quorate::{
     Hash,
-    plugin::{ApplicationPlugin, ConsensusPlugin, Descriptor, StoragePlugin},
+    plugin::{
+        ApplicationPlugin, ConsensusPlugin, Descriptor, DiscoveryPlugin, ServicePlugin, StoragePlugin, TransportPlugin,
+    },
 };
 
 use super::{
@@ -37,6 +39,12 @@ pub enum Provided {
     Storage(Arc<dyn StoragePlugin>),
     /// What transactions mean.
     Application(Arc<dyn ApplicationPlugin>),
+    /// Messages.
+    Transport(Arc<dyn TransportPlugin>),
+    /// Peers.
+    Discovery(Arc<dyn DiscoveryPlugin>),
+    /// What runs beside.
+    Service(Arc<dyn ServicePlugin>),
 }
 
 impl Provided {
@@ -46,6 +54,9 @@ impl Provided {
             Self::Consensus(_) => Slot::Consensus,
             Self::Storage(_) => Slot::Storage,
             Self::Application(_) => Slot::Application,
+            Self::Transport(_) => Slot::Transport,
+            Self::Discovery(_) => Slot::Discovery,
+            Self::Service(_) => Slot::Service,
         }
     }
 
@@ -55,6 +66,9 @@ impl Provided {
             Self::Consensus(plugin) => plugin.descriptor(),
             Self::Storage(plugin) => plugin.descriptor(),
             Self::Application(plugin) => plugin.descriptor(),
+            Self::Transport(plugin) => plugin.descriptor(),
+            Self::Discovery(plugin) => plugin.descriptor(),
+            Self::Service(plugin) => plugin.descriptor(),
         }
     }
 }

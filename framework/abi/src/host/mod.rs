@@ -1,5 +1,7 @@
 //! The node's side: loading a library, and objects of its plugins which are used like bundled ones.
 
+mod actor;
+mod actors;
 mod application;
 mod call;
 mod consensus;
@@ -9,6 +11,7 @@ mod error;
 mod library;
 mod node;
 mod object;
+mod offered;
 mod probe;
 mod proof;
 mod setup;
@@ -16,6 +19,7 @@ mod state;
 mod storage;
 
 pub use self::{
+    actor::STOP_WAIT,
     call::{ANSWER_BYTES_MAX, ANSWERS_MAX, END_WAIT, Fault, FaultKind, OPEN_WAIT, Origin, SETUP_WAIT, observe_setup},
     consensus::ACTIONS_MAX,
     declared::{PLUGINS_MAX, TEXT_BYTES_MAX},

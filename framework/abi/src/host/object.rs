@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::call::{END_WAIT, Fault, Origin, Unanswered, ask, within};
+use super::call::{Answers, END_WAIT, Fault, Origin, Unanswered, ask, within};
 use crate::raw::QuorateSink;
 
 /// Makes an object.
@@ -43,13 +43,23 @@ impl Object {
         end: Option<End>,
         make: Make<'_>,
     ) -> Result<Self, Unanswered> {
+        Self::make_with_answers(origin, call, end, make).map(|(object, _)| object)
+    }
+
+    /// Has a library make one which says something of itself.
+    pub(super) fn make_with_answers(
+        origin: &Arc<Origin>,
+        call: &'static str,
+        end: Option<End>,
+        make: Make<'_>,
+    ) -> Result<(Self, Answers), Unanswered> {
         let mut pointer = Pointer(std::ptr::null_mut());
         let to = &raw mut pointer.0;
-        ask(call, |sink| make(to, sink))?;
+        let answers = ask(call, |sink| make(to, sink))?;
         if pointer.0.is_null() {
             return Err(Unanswered::Fault(Fault::rubbish(call, "no object")));
         }
-        Ok(Self { origin: Arc::clone(origin), pointer, end, fault: OnceLock::new() })
+        Ok((Self { origin: Arc::clone(origin), pointer, end, fault: OnceLock::new() }, answers))
     }
 
     pub(super) fn pointer(&self) -> *mut c_void {

@@ -132,3 +132,39 @@ impl ActionHead {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate::{ChainId, Header, Timestamp, ValidatorIndex};
+
+    use super::*;
+
+    /// A block in the node's memory is well-formed: one from a plugin whose body is not that of its header must not get there.
+    #[test]
+    fn a_block_of_a_plugin_is_checked_against_its_header() {
+        let header = Header {
+            version: quorate::block::BLOCK_VERSION,
+            chain_id: ChainId::new([1; 32]),
+            height: Height(1),
+            parent_hash: Hash::ZERO,
+            time: Timestamp(1),
+            creator: ValidatorIndex(0),
+            created_round: Round(0),
+            tx_root: Hash::ZERO,
+            evidence_root: Hash::ZERO,
+            app_hash: Hash::ZERO,
+            receipts_root: Hash::ZERO,
+            validators_hash: Hash::ZERO,
+            next_validators_hash: Hash::ZERO,
+        };
+        let block = Block::new(header, &[Bytes::from_static(b"one")], &[]).unwrap();
+        let limits = BlockLimits { transactions_max: 1, bytes_max: 1, drift_ms: 1 };
+        let head = ActionHead::CheckBlock { limits };
+        assert!(head.clone().join(block.encoded()).is_ok());
+        let mut changed = block.encoded().to_vec();
+        let last = changed.len() - 5;
+        changed[last] ^= 1;
+        let error = head.join(&changed).unwrap_err().to_string();
+        assert!(error.starts_with("the block to be checked: block 1: the body's transaction root is"), "{error}");
+    }
+}

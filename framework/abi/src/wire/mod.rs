@@ -1,12 +1,15 @@
 //! The encodings of what crosses: borsh, with large bytes beside. `ABI.md` has them as tables, `vectors/` as bytes.
 
 pub mod action;
+pub mod actor;
 pub mod application;
 pub mod event;
+pub mod response;
 pub mod setup;
 pub mod storage;
 
 pub use action::ActionHead;
+pub use actor::{ActorCommand, ActorEvent};
 pub use event::EventHead;
 
 use std::{collections::BTreeSet, sync::Mutex};

@@ -11,3 +11,4 @@ mod consensus;
 mod process;
 mod setup;
 mod storage;
+mod transport;

@@ -56,7 +56,7 @@ fn what_a_plugin_logs_is_in_the_nodes_log_with_its_name() {
 }
 
 /// Tests that make, use and end objects of every slot, and those in which they panic.
-const LIVES: [&str; 7] = [
+const LIVES: [&str; 10] = [
     "consensus::events_go_in_and_actions_come_out",
     "consensus::a_panic_in_a_step_halts_the_consensus_with_a_sentence_and_nothing_else",
     "consensus::proofs_are_judged_by_the_library_and_a_failed_judge_judges_nothing",
@@ -64,6 +64,9 @@ const LIVES: [&str; 7] = [
     "storage::a_stores_errors_are_its_own_and_its_panics_poison_it",
     "application::a_loaded_application_does_what_a_linked_one_does",
     "application::an_application_that_fails_stops_the_node_rather_than_judge",
+    "transport::the_node_signs_and_answers_for_it",
+    "transport::how_it_ends_is_told_with_its_name",
+    "transport::it_says_where_it_listens_and_why_it_can_not",
 ];
 
 /// Nothing is read or written that should not be, and nothing is freed on the wrong side.

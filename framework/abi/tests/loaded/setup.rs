@@ -18,7 +18,7 @@ fn a_loaded_plugin_says_of_itself_what_a_linked_one_says() {
     assert_eq!(loaded, quorate_faulty::FaultyConsensus.descriptor());
     assert_eq!(loaded.promises, ["S1 agreement", "F1 determinism"]);
     let slots: Vec<_> = library.plugins.iter().map(|plugin| plugin.slot().as_str()).collect();
-    assert_eq!(slots, ["consensus", "storage", "application"]);
+    assert_eq!(slots, ["consensus", "storage", "application", "transport"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::{
 use quorate::{
     ChainId, PublicKey, Settings, Validator, ValidatorSet,
     consensus::Context,
-    plugin::{ApplicationPlugin, ConsensusPlugin, StoragePlugin},
+    plugin::{ApplicationPlugin, ConsensusPlugin, StoragePlugin, TransportPlugin},
 };
 use quorate_abi::{
     Slot,
@@ -74,6 +74,13 @@ pub(crate) fn application(library: &Library, name: &str) -> Arc<dyn ApplicationP
     match library.plugin("", Slot::Application, name) {
         Ok(Provided::Application(plugin)) => plugin,
         _ => panic!("no application {name}"),
+    }
+}
+
+pub(crate) fn transport(library: &Library, name: &str) -> Arc<dyn TransportPlugin> {
+    match library.plugin("", Slot::Transport, name) {
+        Ok(Provided::Transport(plugin)) => plugin,
+        _ => panic!("no transport {name}"),
     }
 }
 

@@ -14,7 +14,12 @@ use quorate::{
 };
 
 use super::{NodeSection, Role, SlotConfig, Tables, read_text};
-use crate::{key::NodeKey, library::LibraryPlugin, pool::PoolLimits, registry::Registry};
+use crate::{
+    key::NodeKey,
+    library::{LibraryFile, LibraryPlugin},
+    pool::PoolLimits,
+    registry::Registry,
+};
 
 /// The slots of a node with a chain, filled.
 pub struct ChainAssembly {
@@ -197,6 +202,12 @@ impl<'a> Check<'a> {
     ) -> Option<Arc<dyn ConsensusPlugin>> {
         let wanted = genesis.consensus_plugin();
         if !consensus.observes() {
+            if slot.proof_library.is_some() {
+                let message =
+                    format!("[consensus] `proof_library`: plugin `{}` votes, and checks its own proofs", slot.plugin);
+                let error = slot.settings.error("proof_library", message);
+                self.errors.push(error.with_help("it is for a plugin that only watches what another decides"));
+            }
             if slot.plugin != wanted {
                 let message = format!("[consensus] plugin is `{}`, genesis says `{wanted}`", slot.plugin);
                 self.errors.push(slot.settings.error("plugin", message));
@@ -209,11 +220,17 @@ impl<'a> Check<'a> {
             let help = format!("use plugin = \"{wanted}\", or role = \"follower\"");
             self.errors.push(slot.settings.error("plugin", message).with_help(help));
         }
+        if let Some(library) = &slot.proof_library {
+            let found = self.load(library, slot.slot, wanted, LibraryPlugin::consensus);
+            return found.map_err(|message| self.errors.push(slot.settings.error("proof_library", message))).ok();
+        }
         match self.registry.consensus(wanted) {
             Ok(plugin) => Some(plugin),
             Err(known) => {
                 let message = format!("genesis names consensus `{wanted}`; this program has {}", known.join(", "));
-                self.errors.push(genesis.consensus_settings().error("plugin", message));
+                let error = genesis.consensus_settings().error("plugin", message);
+                let help = "name its library in the node's file: [consensus] proof_library = \"FILE\"";
+                self.errors.push(error.with_help(help));
                 None
             }
         }
@@ -284,13 +301,22 @@ impl<'a> Check<'a> {
         loaded: fn(LibraryPlugin) -> Option<Arc<P>>,
     ) -> Option<Arc<P>> {
         let Some(library) = &slot.library else { return self.known(slot, bundled(self.registry, &slot.plugin)) };
-        let found = match self.registry.libraries() {
-            None => Err(format!("[{}] `library`: this program does not load plugins from libraries", slot.slot)),
-            Some(loader) => loader.load(library, slot.slot, &slot.plugin).and_then(|plugin| {
-                loaded(plugin).ok_or_else(|| format!("`{}` gave a plugin of another slot", library.shown))
-            }),
-        };
+        let found = self.load(library, slot.slot, &slot.plugin, loaded);
         found.map_err(|message| self.errors.push(slot.settings.error("library", message))).ok()
+    }
+
+    /// A plugin of a library.
+    fn load<P: ?Sized>(
+        &self,
+        library: &LibraryFile,
+        slot: &'static str,
+        plugin: &str,
+        loaded: fn(LibraryPlugin) -> Option<Arc<P>>,
+    ) -> Result<Arc<P>, String> {
+        let loader = self.registry.libraries();
+        let loader = loader.ok_or_else(|| format!("[{slot}] this program does not load plugins from libraries"))?;
+        let plugin = loader.load(library, slot, plugin)?;
+        loaded(plugin).ok_or_else(|| format!("`{}` gave a plugin of another slot", library.shown))
     }
 
     fn known<P: ?Sized>(&mut self, slot: &SlotConfig, found: Bundled<P>) -> Option<Arc<P>> {

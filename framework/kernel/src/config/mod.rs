@@ -203,7 +203,11 @@ impl Assembly {
     /// Whether a file, as far as it can be read, takes a plugin from a library.
     pub fn names_libraries(path: &Path, environment: &[(String, String)]) -> bool {
         read_file(path, environment).is_ok_and(|Draft { tables, .. }| {
-            tables.slots.iter().chain(&tables.services).any(|slot| slot.library.is_some())
+            tables
+                .slots
+                .iter()
+                .chain(&tables.services)
+                .any(|slot| slot.library.is_some() || slot.proof_library.is_some())
         })
     }
 

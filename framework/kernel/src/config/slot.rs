@@ -13,6 +13,9 @@ use crate::library::LibraryFile;
 /// Keys of a slot's table that are the kernel's.
 const SLOT_KEYS: [&str; 3] = ["plugin", "library", "sha256"];
 
+/// Keys of `[consensus]` that are the kernel's.
+const CONSENSUS_KEYS: [&str; 5] = ["plugin", "library", "sha256", "proof_library", "proof_sha256"];
+
 /// One slot of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotConfig {
@@ -22,6 +25,8 @@ pub struct SlotConfig {
     pub plugin: String,
     /// The library that has it; without one it is the program's own.
     pub library: Option<LibraryFile>,
+    /// In `[consensus]` of a node that only watches: the library of the consensus which genesis names, whose proofs count.
+    pub proof_library: Option<LibraryFile>,
     /// The plugin's own settings.
     pub settings: Settings,
 }
@@ -70,42 +75,55 @@ impl Slots<'_> {
             ));
             return None;
         };
-        let settings = Settings::new(file, text, path, &SLOT_KEYS);
-        let library = library_file(directory, slot, table, &settings).unwrap_or_else(|error| {
-            errors.push(error);
-            None
-        });
-        Some(SlotConfig { slot, plugin: name.to_owned(), library, settings })
+        let keys: &[&str] = if slot == "consensus" { &CONSENSUS_KEYS } else { &SLOT_KEYS };
+        let settings = Settings::new(file, text, path, keys);
+        let mut library = |keys: [&str; 2]| {
+            let found = Named { directory, slot, table, settings: &settings }.library(keys);
+            found.map_err(|error| errors.push(error)).ok().flatten()
+        };
+        let proof_library = if slot == "consensus" { library(["proof_library", "proof_sha256"]) } else { None };
+        let library = library(["library", "sha256"]);
+        Some(SlotConfig { slot, plugin: name.to_owned(), library, proof_library, settings })
     }
 }
 
-/// The library of a slot's table.
-fn library_file(
-    directory: &Path,
-    slot: &str,
-    table: &DeTable<'_>,
-    settings: &Settings,
-) -> Result<Option<LibraryFile>, Diagnostic> {
-    let text = |key: &str| match table.get(key) {
-        None => Ok(None),
-        Some(value) => match value.get_ref().as_str() {
-            Some(text) if !text.is_empty() => Ok(Some(text.to_owned())),
-            _ => Err(settings.error(key, format!("[{slot}] `{key}` must be a text, and not empty"))),
-        },
-    };
-    let sha256 = match text("sha256")? {
-        None => None,
-        Some(hash) => Some(hash.parse::<Hash>().map_err(|error| {
-            settings
-                .error("sha256", format!("[{slot}] `sha256`: {error}"))
-                .with_help("write what `sha256sum FILE` prints")
-        })?),
-    };
-    match text("library")? {
-        Some(shown) => Ok(Some(LibraryFile { path: directory.join(&shown), shown, sha256 })),
-        None if sha256.is_some() => {
-            Err(settings.error("sha256", format!("[{slot}] `sha256` is of a `library`, and there is none")))
+/// A slot's table, which may name libraries.
+struct Named<'a, 'i> {
+    directory: &'a Path,
+    slot: &'a str,
+    table: &'a DeTable<'i>,
+    settings: &'a Settings,
+}
+
+impl Named<'_, '_> {
+    fn text(&self, key: &str) -> Result<Option<String>, Diagnostic> {
+        let Self { slot, table, settings, .. } = self;
+        match table.get(key) {
+            None => Ok(None),
+            Some(value) => match value.get_ref().as_str() {
+                Some(text) if !text.is_empty() => Ok(Some(text.to_owned())),
+                _ => Err(settings.error(key, format!("[{slot}] `{key}` must be a text, and not empty"))),
+            },
         }
-        None => Ok(None),
+    }
+
+    /// The library under one key, with its hash under another.
+    fn library(&self, [file, pin]: [&str; 2]) -> Result<Option<LibraryFile>, Diagnostic> {
+        let Self { directory, slot, settings, .. } = self;
+        let sha256 = match self.text(pin)? {
+            None => None,
+            Some(hash) => Some(hash.parse::<Hash>().map_err(|error| {
+                settings
+                    .error(pin, format!("[{slot}] `{pin}`: {error}"))
+                    .with_help("write what `sha256sum FILE` prints")
+            })?),
+        };
+        match self.text(file)? {
+            Some(shown) => Ok(Some(LibraryFile { path: directory.join(&shown), shown, sha256 })),
+            None if sha256.is_some() => {
+                Err(settings.error(pin, format!("[{slot}] `{pin}` is of a `{file}`, and there is none")))
+            }
+            None => Ok(None),
+        }
     }
 }

@@ -1,6 +1,10 @@
-//! What crosses the boundary, in C's terms: the C header is made from this file, see `ABI.md`.
+//! What crosses the boundary, in C's terms: the C header is made from these files, see `ABI.md`.
 //!
 //! Every structure that may grow begins with its own size and grows at its end only.
+
+mod actor;
+
+pub use actor::{QuorateActor, QuorateActorHost, QuorateReply, QuorateWaker};
 
 use std::ffi::c_void;
 
