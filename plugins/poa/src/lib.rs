@@ -18,6 +18,7 @@
 //! 4. `evidence`, `proof`: what anybody can check who does not run the engine; `plugin`: what the name `poa` stands for.
 
 mod certificate;
+mod describe;
 mod engine;
 mod evidence;
 mod message;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate::{
     Consensus, FinalityProof,
     consensus::Context,
-    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
+    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, Promise, SetupError},
 };
 
 use crate::{
@@ -59,6 +59,10 @@ impl ConsensusPlugin for SoloPlugin {
         let tolerates = "1 validator seals alone: no faulty validator is tolerated (if it stops, the chain stops; if it is \
                          dishonest, it can rewrite what it alone has seen)";
         Ok(ConsensusReport { tolerates: tolerates.into(), warnings })
+    }
+
+    fn promise(&self, _context: &Context) -> Option<Promise> {
+        Some(Promise::default())
     }
 
     fn build(&self, context: &Context) -> Result<Box<dyn Consensus>, SetupError> {

@@ -113,6 +113,6 @@ impl Inspector for PoaInspector {
     }
 
     fn describe(&self, bytes: &[u8]) -> Option<String> {
-        describe::message(bytes)
+        PoaPlugin.describe_message(bytes)
     }
 }
