@@ -16,8 +16,8 @@ const GUTTER: u64 = 110;
 /// Where the drawing begins below its upper edge.
 const TOP: u64 = 24;
 
-/// Pixels that are added below the last mark.
-const BOTTOM: u64 = 60;
+/// Pixels that lanes go on below the last mark.
+const BOTTOM: u64 = 50;
 
 /// Pixels between two marks at most, however much time lies between them.
 const GAP_MAX: u64 = 44;
@@ -118,7 +118,7 @@ impl Scale {
     }
 
     fn end(&self) -> u64 {
-        self.0.last_key_value().map_or(TOP, |(_, y)| *y) + BOTTOM / 2
+        self.0.last_key_value().map_or(TOP, |(_, y)| *y) + BOTTOM
     }
 }
 
@@ -156,7 +156,7 @@ impl<'a> Drawing<'a> {
     }
 
     fn width(&self) -> u64 {
-        lane_x(self.story.lanes.len()).saturating_sub(LANE / 3) + 40
+        lane_x(self.story.lanes.len())
     }
 
     fn draw(&mut self) {
@@ -280,7 +280,9 @@ impl<'a> Drawing<'a> {
     }
 
     fn across(&mut self, at_us: u64, class: &str, words: &str) {
-        let (y, width) = (self.scale.y(at_us), self.width());
+        // A violation is the last of all; it stands below what happened at that moment.
+        let below = if class == "violation" { LINE * 2 } else { 0 };
+        let (y, width) = (self.scale.y(at_us) + below, self.width());
         self.put(format_args!("<line class=\"{class}\" x1=\"0\" y1=\"{y}\" x2=\"{width}\" y2=\"{y}\"/>"));
         let (y, words) = (y - 5, escaped(words));
         self.put(format_args!("<text class=\"{class}\" x=\"{GUTTER}\" y=\"{y}\">{words}</text>"));
@@ -310,9 +312,9 @@ impl<'a> Drawing<'a> {
                 let y = self.scale.y(*at_us).max(*free);
                 *free = y + LINE + 3;
                 let (x, top, hue) = (lane_x(*lane) - 7, y - 8, hue(hash));
-                let how = if *by_catch_up { " by catch-up" } else { "" };
+                let (how, width) = if *by_catch_up { (" by catch-up", 190) } else { ("", 120) };
                 self.put(format_args!(
-                    "<g class=\"final\"><rect x=\"{x}\" y=\"{top}\" width=\"170\" height=\"17\" rx=\"4\" \
+                    "<g class=\"final\"><rect x=\"{x}\" y=\"{top}\" width=\"{width}\" height=\"17\" rx=\"4\" \
                      fill=\"hsl({hue} 65% 82%)\" stroke=\"hsl({hue} 60% 35%)\"/><text x=\"{}\" y=\"{}\">final: {height} {}{how}</text></g>",
                     x + 8,
                     y + 5,
@@ -330,12 +332,13 @@ impl<'a> Drawing<'a> {
     }
 
     fn page(self, skipped: usize) -> String {
-        let (width, height) = (self.width(), self.scale.end() + BOTTOM);
+        let (width, height) = (self.width(), self.scale.end() + BOTTOM / 2);
         let story = self.story;
         let mut kinds = String::new();
         let mut colours = String::new();
-        for (kind, count) in &self.kinds {
-            let (name, hue, word) = (class(kind), hue(kind), escaped(kind));
+        let many = self.kinds.len().max(1);
+        for (at, (kind, count)) in self.kinds.iter().enumerate() {
+            let (name, hue, word) = (class(kind), at * 360 / many, escaped(kind));
             let _ = write!(
                 kinds,
                 "<label class=\"{name}\"><input type=\"checkbox\" checked data-kind=\"{name}\"><b></b>{word} <i>{count}</i></label>"

@@ -144,8 +144,8 @@ impl fmt::Display for What {
             Self::Stop { node } => write!(f, "node {node} is stopped in order"),
             Self::PowerCut => write!(f, "power cut: all honest nodes die"),
             Self::Suspend { node, after: None } => write!(f, "node {node} is not scheduled"),
-            Self::Suspend { node, after: Some(after) } => {
-                write!(f, "node {node} is not scheduled, from within its next step, after {after} actions (modulo)")
+            Self::Suspend { node, after: Some(_) } => {
+                write!(f, "node {node} is not scheduled, from within its next step")
             }
             Self::Partition { side, noticed } => {
                 write!(f, "partition: nodes {:?} from the rest{}", bits(*side), seen(*noticed))

@@ -50,7 +50,7 @@ impl Base {
         if self.timed() {
             scenario.byzantine = 0;
             scenario.network = Network::wild(self.delta_ms);
-            scenario.faults = Faults::anything(scenario.validators, self.promise.gone);
+            scenario.faults = anything(&self.promise, scenario.validators, self.promise.gone);
         }
         scenario
     }
@@ -75,8 +75,15 @@ pub fn promised(
     Scenario::envelope(fault_model, validators, delta_ms, settings).with(|scenario| {
         scenario.byzantine = promise.dishonest;
         scenario.network = if timed { Network::within(delta_ms) } else { Network::wild(delta_ms) };
-        scenario.faults = if timed { Faults::suspensions() } else { Faults::anything(validators, left_away) };
+        scenario.faults = if timed { Faults::suspensions() } else { anything(promise, validators, left_away) };
     })
+}
+
+/// All faults that a promise allows. Whose signer fails may stop for good, as if it were gone.
+fn anything(promise: &Promise, validators: usize, left_away_max: usize) -> Faults {
+    let mut faults = Faults::anything(validators, left_away_max);
+    faults.kinds.retain(|kind| *kind != Kind::Signer || promise.gone > 0);
+    faults
 }
 
 /// Every scenario.
@@ -109,7 +116,7 @@ pub const ALL: [Named; 21] = [
         make: |base| {
             Some(base.asynchronous().with(|scenario| {
                 scenario.byzantine = 0;
-                scenario.faults = Faults::anything(scenario.validators, base.promise.gone);
+                scenario.faults = anything(&base.promise, scenario.validators, base.promise.gone);
             }))
         },
     },
@@ -199,7 +206,9 @@ pub const ALL: [Named; 21] = [
         about: "signers fail for a while",
         meets: &["signers out of order", "signatures refused"],
         inside: true,
-        make: |base| Some(base.only(&[Kind::Signer]).with(|scenario| scenario.faults.count_min = 2)),
+        make: |base| {
+            (base.promise.gone > 0).then(|| base.only(&[Kind::Signer]).with(|scenario| scenario.faults.count_min = 2))
+        },
     },
     Named {
         name: "slow-kernel",
