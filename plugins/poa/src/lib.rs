@@ -21,6 +21,8 @@ mod certificate;
 mod describe;
 mod engine;
 mod evidence;
+#[cfg(feature = "planted-bugs")]
+mod explore;
 mod message;
 mod model;
 mod planted;
@@ -32,6 +34,8 @@ mod verified;
 
 pub use certificate::{QuorumCertificate, TimeoutCertificate, TimeoutEntry, VoteKind};
 pub use evidence::{Evidence, SignedHash, SignedProposal};
+#[cfg(feature = "planted-bugs")]
+pub use explore::Explored;
 pub use message::{Message, MessageError, NewRound, Proposal, Timeout, Vote};
 pub use model::FaultModel;
 #[cfg(feature = "planted-bugs")]

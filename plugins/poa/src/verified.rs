@@ -25,7 +25,7 @@ impl Claim {
 }
 
 /// The last [`VERIFIED_MAX`] good signatures.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Verified {
     known: BTreeSet<Hash>,
     order: VecDeque<Hash>,

@@ -138,9 +138,7 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seen = |noticed: bool| if noticed { "" } else { ", connections stay up" };
         match self {
-            Self::Crash { node, after } => {
-                write!(f, "node {node} dies in its next step, after {after} actions (modulo)")
-            }
+            Self::Crash { node, .. } => write!(f, "node {node} dies within its next step"),
             Self::Stop { node } => write!(f, "node {node} is stopped in order"),
             Self::PowerCut => write!(f, "power cut: all honest nodes die"),
             Self::Suspend { node, after: None } => write!(f, "node {node} is not scheduled"),

@@ -18,7 +18,7 @@ pub(crate) enum Judgement {
     Invalid(String),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     block: Block,
     seen_at: Instant,
@@ -26,7 +26,7 @@ struct Entry {
 }
 
 /// The blocks, the one used last at the end.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Blocks(Vec<Entry>);
 
 impl Blocks {
@@ -61,6 +61,21 @@ impl Blocks {
     /// What is known of the block; `None` when it is not here.
     pub(crate) fn judgement(&self, hash: &Hash) -> Option<&Judgement> {
         self.entry(hash).map(|entry| &entry.judgement)
+    }
+
+    /// See [`Engine::hash_state`](super::Engine::hash_state).
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn hash_state(&self, into: &mut impl std::hash::Hasher) {
+        use std::hash::Hash as _;
+        for entry in &self.0 {
+            let judgement = match &entry.judgement {
+                Judgement::Unasked => 0,
+                Judgement::Asked => 1,
+                Judgement::Valid => 2,
+                Judgement::Invalid(_) => 3,
+            };
+            (entry.block.hash(), judgement).hash(into);
+        }
     }
 
     pub(crate) fn is_valid(&self, hash: &Hash) -> bool {
