@@ -78,7 +78,8 @@ pub fn rules(genesis: &Genesis) -> Result<Rules, Failure> {
     })
 }
 
-fn missing(slot: &str, name: &str, known: &[&str]) -> Failure {
+/// A plugin that is not in the list.
+pub(crate) fn missing(slot: &str, name: &str, known: &[&str]) -> Failure {
     let message = format!("this program has no {slot} plugin `{name}`; it has: {}", known.join(", "));
     Failure::new(Exit::Plugin, message)
 }

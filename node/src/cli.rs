@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    commands::{backup, check, completions, config, export, import, init, key, kv, plugin, run, status, verify},
+    commands::{backup, check, completions, config, export, import, init, key, kv, plugin, run, sim, status, verify},
     devnet,
     exit::{EXIT_CODES_HELP, Failure},
     logging::{self, LogFormat},
@@ -92,6 +92,9 @@ pub enum Command {
     /// The plugins of this program
     #[command(after_help = plugin::EXAMPLES)]
     Plugin(plugin::PluginArgs),
+    /// Torture a consensus plugin in simulated networks
+    #[command(after_help = sim::EXAMPLES)]
+    Sim(sim::SimArgs),
     /// Print a completion script for a shell
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::CompletionsArgs),
@@ -133,6 +136,7 @@ impl Cli {
             Command::Backup(args) => backup::run(&args),
             Command::Kv(args) => kv::run(&args),
             Command::Plugin(args) => plugin::run(&args),
+            Command::Sim(args) => sim::run(&args),
             Command::Completions(args) => completions::completions(&args, &mut Cli::command()),
             Command::Man => completions::man(Cli::command()),
         }

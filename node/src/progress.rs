@@ -42,6 +42,11 @@ impl Progress {
         }
     }
 
+    /// Whether a person sees it.
+    pub fn is_shown(&self) -> bool {
+        self.terminal
+    }
+
     fn show(&self) -> ProgressBar {
         let bar = match self.total {
             Some(total) => ProgressBar::new(total),

@@ -4,7 +4,9 @@
 mod toy;
 
 use quorate::plugin::ConsensusPlugin;
-use quorate_testkit::sim::{self, Campaign, Engines, FaultModel, Kinds, Report, Scenario, Setup, SignerModel};
+use quorate_testkit::sim::{
+    self, Campaign, Engines, FaultModel, Kinds, Options, Report, Scenario, Schedule, Setup, SignerModel, plan_of,
+};
 use toy::{Bug, ToyPlugin};
 
 const KINDS: Kinds = Kinds { proposal: 1, prepare: 2, commit: 3, timeout: 4 };
@@ -18,20 +20,30 @@ fn scenario() -> Scenario {
 }
 
 fn campaign(bug: Bug, scenario: Scenario, seeds: u64) -> Report {
+    with_campaign(bug, scenario, seeds, 2, |campaign| campaign.run().expect("a toy that can be made"))
+}
+
+fn with_campaign<T>(
+    bug: Bug,
+    scenario: Scenario,
+    seeds: u64,
+    threads: usize,
+    act: impl FnOnce(&Campaign<'_>) -> T,
+) -> T {
     let plugin = ToyPlugin(bug);
     let plugin: &dyn ConsensusPlugin = &plugin;
     let engines: &dyn Engines = &plugin;
-    let campaign = Campaign {
-        scenario,
+    act(&Campaign {
+        scenarios: vec![scenario],
         engines,
         kinds: Some(KINDS),
         inspector: None,
         adversary: None,
         from: 0,
         seeds,
-        threads: 2,
-    };
-    campaign.run().expect("a toy that can be made")
+        threads,
+        progress: None,
+    })
 }
 
 #[test]
@@ -122,4 +134,92 @@ fn a_seed_gives_the_same_run_again() {
     assert_eq!(run(7), run(7));
     assert_ne!(run(7).trace_hash, run(8).trace_hash);
     assert!(!run(7).timeline.is_empty());
+}
+
+fn forgetful() -> Scenario {
+    scenario().with(|scenario| scenario.signer = SignerModel::Forgetful)
+}
+
+/// Whichever thread is sooner: the same seeds are counted, and the same violation is found and shrunk to the same.
+#[test]
+fn the_number_of_threads_makes_no_difference() {
+    for (bug, scenario, seeds) in [(Bug::None, scenario(), 16), (Bug::NoRecord, forgetful(), 300)] {
+        let on =
+            |threads| with_campaign(bug, scenario.clone(), seeds, threads, |campaign| campaign.run().expect("a toy"));
+        let (one, four) = (on(1), on(4));
+        assert_eq!(one.runs, four.runs);
+        assert_eq!(one.trace_hash, four.trace_hash);
+        assert_eq!(one.coverage, four.coverage);
+        assert_eq!(one.failure.map(|failure| failure.to_string()), four.failure.map(|failure| failure.to_string()));
+    }
+}
+
+#[test]
+fn a_shrunk_schedule_is_small_and_runs_again_from_its_file() {
+    with_campaign(Bug::NoRecord, forgetful(), 300, 2, |campaign| {
+        let failure = campaign.run().expect("a toy").failure.expect("a violation");
+        assert!(failure.faults.len() <= 3 && failure.faults.len() < failure.faults_drawn, "{failure}");
+        assert!(failure.left_out.contains(&"wall clocks agree"), "{failure}");
+        let schedule = Schedule {
+            format: Schedule::FORMAT,
+            consensus: "toy".into(),
+            seed: failure.seed,
+            scenario: failure.scenario.clone(),
+            faults: failure.faults.clone(),
+        };
+        let file = serde_json::to_string(&schedule).expect("a schedule as JSON");
+        let read: Schedule = serde_json::from_str(&file).expect("its own JSON");
+        assert_eq!(read.check(), Ok(()));
+        let run = campaign.replay(&read).expect("a toy");
+        assert_eq!(run.violation.as_ref(), Some(&failure.violation));
+        assert_eq!((run.timeline, run.marks), (failure.timeline, failure.marks));
+        let beyond = file.replace("\"node\":", "\"node\":9");
+        let read: Schedule = serde_json::from_str(&beyond).expect("JSON of another network");
+        assert!(read.check().is_err_and(|why| why.contains("a fault of another")), "{beyond}");
+    });
+}
+
+/// The fault that does the harm comes at the same point of the same schedule whether or not others come before it.
+#[test]
+fn a_fault_that_makes_no_difference_can_be_left_out() {
+    with_campaign(Bug::None, scenario(), 1, 1, |campaign| {
+        let mut calm = scenario();
+        calm.faults = sim::Faults::none();
+        let with = |faults| {
+            let setup = Setup {
+                scenario: &calm,
+                engines: campaign.engines,
+                kinds: None,
+                inspector: None,
+                adversary: None,
+                faults: Some(faults),
+                told: true,
+            };
+            sim::run(setup, 3).expect("a toy that can be made")
+        };
+        let late = sim::plan::Fault { at_us: 3_000_000, until_us: 3_500_000, what: sim::plan::What::Stop { node: 1 } };
+        let (without, stopped) = (with(Vec::new()), with(vec![late]));
+        let before = |run: &sim::Run| run.timeline.iter().take_while(|line| !line.contains("FAULT")).count();
+        let shared = before(&stopped);
+        assert!(shared > 50, "{shared} lines");
+        assert_eq!(without.timeline.get(..shared), stopped.timeline.get(..shared));
+        let sent_later = |run: &sim::Run| {
+            let of_node_0 = |line: &&String| line.contains("node0 signs") && line.as_str() > "   3600";
+            run.timeline.iter().filter(of_node_0).count()
+        };
+        assert!(sent_later(&stopped) > 0);
+    });
+}
+
+#[test]
+fn a_plugin_that_promises_nothing_must_be_told_what_it_is_held_to() {
+    let plugin = ToyPlugin(Bug::None);
+    let silent = plan_of(&plugin, &Options::default());
+    assert!(silent.is_err_and(|why| why.contains("does not say in numbers")));
+    let held = Options { fault_model: Some(FaultModel::Crash), ..Options::default() };
+    let plan = plan_of(&plugin, &held).expect("a plan");
+    assert_eq!((plan.validators, plan.promise.gone, plan.promise.dishonest), (3, 1, 0));
+    assert!(plan.scenarios.iter().all(|scenario| scenario.byzantine == 0));
+    let unknown = Options { scenarios: vec!["storms".into()], ..held };
+    assert!(plan_of(&plugin, &unknown).is_err_and(|why| why.contains("power-cuts")), "the known ones are named");
 }

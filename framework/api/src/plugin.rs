@@ -6,7 +6,7 @@
 //! - What it makes can be dropped at any time, used or not, and leaves no thread and no file descriptor behind.
 //! - Two objects that it makes share nothing but what their settings and contexts name.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::Serialize;
@@ -110,6 +110,39 @@ pub struct ConsensusReport {
     pub warnings: Vec<String>,
 }
 
+/// Which [`SignRequest::kind`](crate::consensus::SignRequest::kind)s of a consensus in rounds mean what. The body of a vote is the
+/// hash it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignatureKinds {
+    /// A proposal of a block.
+    pub proposal: u8,
+    /// A vote of which a quorum locks.
+    pub prepare: u8,
+    /// A vote of which a quorum makes final.
+    pub commit: u8,
+    /// Giving up a round.
+    pub timeout: u8,
+}
+
+impl SignatureKinds {
+    /// 1 for a proposal, 2 and 3 for the votes, 4 for a timeout: what most engines of the two-phase kind use.
+    pub const TWO_PHASE: SignatureKinds = SignatureKinds { proposal: 1, prepare: 2, commit: 3, timeout: 4 };
+}
+
+/// What a consensus promises of one network, in numbers: a simulator holds it to its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Promise {
+    /// Validators which may be gone for good while the chain goes on. Any number may stop and come back with their disks.
+    pub gone: usize,
+    /// Of these, how many may do anything instead.
+    pub dishonest: usize,
+    /// When dishonest ones are withstood only while every message between honest validators is handled within this time: this
+    /// time. Without dishonest ones the network may do what it likes.
+    pub delta: Option<Duration>,
+    /// What its signatures mean, if they are votes in rounds.
+    pub kinds: Option<SignatureKinds>,
+}
+
 /// A consensus by name.
 pub trait ConsensusPlugin: Send + Sync {
     /// About the plugin.
@@ -127,6 +160,16 @@ pub trait ConsensusPlugin: Send + Sync {
     ///
     /// [`SetupError::Settings`].
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError>;
+
+    /// What it promises of a network of these settings; `None` when it does not say.
+    fn promise(&self, _context: &Context) -> Option<Promise> {
+        None
+    }
+
+    /// One of its messages in a few words for a person; `None` when the bytes are none, or it has no words.
+    fn describe_message(&self, _message: &[u8]) -> Option<String> {
+        None
+    }
 
     /// Makes the engine.
     ///

@@ -5,9 +5,11 @@
 //! accepts, which the strict and the plain rule of RFC 8032 do not give; otherwise one crafted signature would split the
 //! validators into those who met it in a batch and those who did not.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use ed25519_zebra::{VerificationKey, VerificationKeyBytes, batch};
 
-use crate::primitives::{PublicKey, Signature};
+use crate::primitives::{Hash, PublicKey, Signature};
 
 /// Signatures which one batch checks at most; beyond that a batch gains little.
 pub const BATCH_MAX: usize = 256;
@@ -15,8 +17,64 @@ pub const BATCH_MAX: usize = 256;
 impl PublicKey {
     /// Whether `signature` over `message` was made by this key's owner, by ZIP 215.
     pub fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
-        VerificationKey::try_from(*self.as_bytes())
-            .is_ok_and(|key| key.verify(&(*signature.as_bytes()).into(), message).is_ok())
+        let item = Signed { key: *self, message, signature: *signature };
+        if Memo::knows(&item) {
+            return true;
+        }
+        let good = VerificationKey::try_from(*self.as_bytes())
+            .is_ok_and(|key| key.verify(&(*signature.as_bytes()).into(), message).is_ok());
+        if good {
+            Memo::note(&item);
+        }
+        good
+    }
+}
+
+thread_local! {
+    static KNOWN: RefCell<Option<BTreeSet<Hash>>> = const { RefCell::new(None) };
+}
+
+/// While it lives, this thread remembers which signatures were found good and does not compute that again.
+///
+/// Where many nodes run in one thread, as in a simulator, each signature would else be checked by each of them. The answers are the
+/// same: only what was found good, or was just made with [`Memo::made`], is known; all else is computed. A node has no use for it.
+#[derive(Debug)]
+pub struct Memo(());
+
+impl Memo {
+    /// Signatures remembered at most; then all are forgotten.
+    pub const KNOWN_MAX: usize = 1 << 16;
+
+    /// Begins to remember, with nothing known. One at a time for each thread; dropping it forgets everything.
+    pub fn start() -> Self {
+        KNOWN.with_borrow_mut(|known| *known = Some(BTreeSet::new()));
+        Self(())
+    }
+
+    /// Notes a signature which the caller has just made with the key itself.
+    pub fn made(&self, item: &Signed<'_>) {
+        Self::note(item);
+    }
+
+    fn knows(item: &Signed<'_>) -> bool {
+        KNOWN.with_borrow(|known| known.as_ref().is_some_and(|known| known.contains(&item.name())))
+    }
+
+    fn note(item: &Signed<'_>) {
+        KNOWN.with_borrow_mut(|known| {
+            if let Some(known) = known {
+                if known.len() >= Self::KNOWN_MAX {
+                    known.clear();
+                }
+                known.insert(item.name());
+            }
+        });
+    }
+}
+
+impl Drop for Memo {
+    fn drop(&mut self) {
+        KNOWN.with_borrow_mut(|known| *known = None);
     }
 }
 
@@ -31,6 +89,12 @@ pub struct Signed<'a> {
     pub signature: Signature,
 }
 
+impl Signed<'_> {
+    fn name(&self) -> Hash {
+        Hash::of(&[self.key.as_bytes(), self.signature.as_bytes(), self.message])
+    }
+}
+
 /// Checks many signatures, the answers in the order of `items`: the same answers as [`PublicKey::verifies`], sooner.
 ///
 /// Every chunk of [`BATCH_MAX`] is checked by one equation with random weights (a wrong signature passes with probability
@@ -38,7 +102,8 @@ pub struct Signed<'a> {
 pub fn verify_batch(items: &[Signed<'_>]) -> Vec<bool> {
     let mut verdicts = Vec::with_capacity(items.len());
     for chunk in items.chunks(BATCH_MAX) {
-        if chunk.len() > 1 && chunk_is_good(chunk) {
+        if chunk.len() > 1 && (chunk.iter().all(Memo::knows) || chunk_is_good(chunk)) {
+            chunk.iter().for_each(Memo::note);
             verdicts.resize(verdicts.len() + chunk.len(), true);
         } else {
             verdicts.extend(chunk.iter().map(|item| item.key.verifies(item.message, &item.signature)));

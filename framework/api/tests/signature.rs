@@ -6,7 +6,7 @@
 
 use quorate::{
     PublicKey, Signature,
-    signature::{BATCH_MAX, Signed, verify_batch},
+    signature::{BATCH_MAX, Memo, Signed, verify_batch},
 };
 use serde::Deserialize;
 
@@ -92,4 +92,26 @@ fn one_bad_signature_among_chunks_spoils_no_other() {
         assert_eq!(wrong, [at]);
     }
     assert!(verify_batch(&[]).is_empty());
+}
+
+/// What is remembered changes no answer, and what was made with the key is taken as good without being computed.
+#[test]
+fn remembering_changes_no_answer() {
+    let cases = cases();
+    let items: Vec<Signed<'_>> = cases.iter().map(Case::signed).collect();
+    let memo = Memo::start();
+    for _ in 0..2 {
+        for case in &cases {
+            assert_eq!(case.key.verifies(&case.message, &case.signature), case.valid, "{}", case.name);
+        }
+        let together = verify_batch(&items);
+        assert_eq!(together, cases.iter().map(|case| case.valid).collect::<Vec<_>>());
+    }
+    let made = Signed { key: PublicKey::new([1; 32]), message: b"made", signature: Signature::new([2; 64]) };
+    assert!(!made.key.verifies(made.message, &made.signature));
+    memo.made(&made);
+    assert!(made.key.verifies(made.message, &made.signature));
+    assert!(verify_batch(&[made, made]).into_iter().all(|good| good));
+    drop(memo);
+    assert!(!made.key.verifies(made.message, &made.signature), "nothing is known when it is over");
 }

@@ -594,8 +594,10 @@ impl Core {
         }
     }
 
+    /// A message, after what has become due while the loop waited for it.
     fn message(&mut self, envelope: Envelope) {
         let Envelope { from, validator, bytes } = envelope;
+        self.fire_timers();
         self.queue.push_back(Event::Message { from, validator, bytes });
     }
 

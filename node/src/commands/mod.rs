@@ -12,5 +12,6 @@ pub mod kv;
 pub mod plugin;
 pub mod receipt;
 pub mod run;
+pub mod sim;
 pub mod status;
 pub mod verify;

@@ -15,12 +15,13 @@
 //!
 //! # Reading order
 //!
-//! 1. `settings`: `[consensus]` of genesis; `signing`, `certificate`, `message`: what is signed and sent.
+//! 1. `settings`: `[consensus]` of genesis; `signing`, `certificate`, `message`: what is signed and sent; `describe`: messages in words.
 //! 2. `machine`: the driver, in this project's types, and how its lock is brought back after a crash.
 //! 3. `record`: what is durable; `engine`: events in, actions out.
 //! 4. `evidence`, `proof`: what anybody can check; `plugin`: what the name `bft-tendermint` stands for.
 
 mod certificate;
+mod describe;
 mod engine;
 mod evidence;
 mod machine;

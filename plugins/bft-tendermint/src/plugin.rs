@@ -5,13 +5,15 @@ use std::sync::Arc;
 use quorate::{
     Consensus, FinalityProof,
     consensus::Context,
-    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
+    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, Promise, SetupError, SignatureKinds},
 };
 
 use crate::{
+    describe,
     engine::Engine,
     proof::CommitProof,
-    settings::{Rules, tolerates},
+    settings::{Rules, tolerated, tolerates},
+    signing::{KIND_PRECOMMIT, KIND_PRECOMMIT_NIL, KIND_PREVOTE, KIND_PROPOSAL},
 };
 
 /// Tendermint: two votes of more than two thirds make each block final; fewer than a third may be dishonest.
@@ -54,6 +56,23 @@ impl ConsensusPlugin for TendermintPlugin {
         let rules = Rules::read(context)?;
         let validators = context.validators.len();
         Ok(ConsensusReport { tolerates: tolerates(validators), warnings: rules.warnings(validators) })
+    }
+
+    fn promise(&self, context: &Context) -> Option<Promise> {
+        Rules::read(context).ok()?;
+        let dishonest = tolerated(context.validators.len());
+        // Who precommits nil gives up the round.
+        let kinds = SignatureKinds {
+            proposal: KIND_PROPOSAL,
+            prepare: KIND_PREVOTE,
+            commit: KIND_PRECOMMIT,
+            timeout: KIND_PRECOMMIT_NIL,
+        };
+        Some(Promise { gone: dishonest, dishonest, delta: None, kinds: Some(kinds) })
+    }
+
+    fn describe_message(&self, message: &[u8]) -> Option<String> {
+        describe::message(message)
     }
 
     fn build(&self, context: &Context) -> Result<Box<dyn Consensus>, SetupError> {

@@ -1,16 +1,19 @@
 //! Tendermint in the simulator: nothing goes wrong inside the envelope, and something does beyond it.
 //!
-//! `QUORATE_SIM_SEEDS` sets how many seeds each scenario gets; many more come from the example `campaign`.
+//! `QUORATE_SIM_SEEDS` sets how many seeds each scenario gets.
 #![expect(clippy::panic, reason = "what was found shall be seen")]
 
 mod sim;
 
+use std::sync::Arc;
+
+use quorate::plugin::ConsensusPlugin;
 use quorate_bft_tendermint::TendermintPlugin;
-use quorate_testkit::sim::{Coverage, FaultModel, Kinds, Options, campaign};
+use quorate_testkit::sim::{Coverage, Extent, Options, plan_of, torture};
 use sim::scenarios;
 
 /// Seeds of each scenario, unless the environment says otherwise.
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 24;
 
 fn seeds() -> u64 {
     std::env::var("QUORATE_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SEEDS)
@@ -80,16 +83,11 @@ fn with_two_dishonest_of_four_promises_are_broken() {
 /// As the command `quorate sim` does it, for any plugin.
 #[test]
 fn the_simulator_runs_the_plugin_without_knowing_it() {
-    let options = Options {
-        fault_model: FaultModel::Byzantine,
-        validators: 4,
-        from: 100,
-        seeds: 4,
-        threads: 2,
-        settings: None,
-        kinds: Some(Kinds::TWO_PHASE),
-    };
-    let report = campaign(&TendermintPlugin, &options).unwrap();
+    let plugin: Arc<dyn ConsensusPlugin> = Arc::new(TendermintPlugin);
+    let plan = plan_of(plugin.as_ref(), &Options { validators: Some(4), ..Options::default() }).unwrap();
+    assert_eq!((plan.promise.gone, plan.promise.dishonest, plan.promise.delta), (1, 1, None));
+    let extent = Extent { from: 100, seeds: 4, threads: 2, progress: None };
+    let report = torture(&plugin, &plan, extent, |campaign| campaign.run()).unwrap();
     assert_eq!(report.runs, 4);
     assert!(report.failure.is_none(), "{}", report.failure.map(|failure| failure.to_string()).unwrap_or_default());
 }

@@ -18,8 +18,11 @@
 //! 4. `evidence`, `proof`: what anybody can check who does not run the engine; `plugin`: what the name `poa` stands for.
 
 mod certificate;
+mod describe;
 mod engine;
 mod evidence;
+#[cfg(feature = "planted-bugs")]
+mod explore;
 mod message;
 mod model;
 mod planted;
@@ -30,6 +33,8 @@ mod signing;
 
 pub use certificate::{QuorumCertificate, TimeoutCertificate, TimeoutEntry, VoteKind};
 pub use evidence::{Evidence, SignedHash, SignedProposal};
+#[cfg(feature = "planted-bugs")]
+pub use explore::Explored;
 pub use message::{Message, MessageError, NewRound, Proposal, Timeout, Vote};
 pub use model::FaultModel;
 #[cfg(feature = "planted-bugs")]

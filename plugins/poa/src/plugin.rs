@@ -5,10 +5,18 @@ use std::sync::Arc;
 use quorate::{
     Consensus, FinalityProof,
     consensus::Context,
-    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
+    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, Promise, SetupError, SignatureKinds},
 };
 
-use crate::{engine::Engine, planted::Bugs, proof::CommitProof, settings::Rules};
+use crate::{
+    describe,
+    engine::Engine,
+    model::FaultModel,
+    planted::Bugs,
+    proof::CommitProof,
+    settings::Rules,
+    signing::{KIND_COMMIT, KIND_PREPARE, KIND_PROPOSAL, KIND_TIMEOUT},
+};
 
 /// Validators take turns, and a quorum of them makes each block final.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,6 +66,27 @@ impl ConsensusPlugin for PoaPlugin {
             tolerates: rules.model.tolerates(validators, rules.delta),
             warnings: rules.warnings(validators),
         })
+    }
+
+    fn promise(&self, context: &Context) -> Option<Promise> {
+        let rules = Rules::read(context).ok()?;
+        let gone = rules.model.tolerated(context.validators.len());
+        let kinds = SignatureKinds {
+            proposal: KIND_PROPOSAL,
+            prepare: KIND_PREPARE,
+            commit: KIND_COMMIT,
+            timeout: KIND_TIMEOUT,
+        };
+        Some(Promise {
+            gone,
+            dishonest: if rules.model == FaultModel::Crash { 0 } else { gone },
+            delta: rules.model.relies_on_time().then_some(rules.delta),
+            kinds: Some(kinds),
+        })
+    }
+
+    fn describe_message(&self, message: &[u8]) -> Option<String> {
+        describe::message(message)
     }
 
     fn build(&self, context: &Context) -> Result<Box<dyn Consensus>, SetupError> {

@@ -5,7 +5,10 @@
 
 mod sim;
 
-use quorate_testkit::sim::{Coverage, FaultModel, Kinds, Options, Report, Scenario, campaign};
+use std::sync::Arc;
+
+use quorate::plugin::ConsensusPlugin;
+use quorate_testkit::sim::{Coverage, Extent, FaultModel, Options, Report, Scenario, plan_of, torture};
 use sim::scenarios;
 
 /// Seeds of each scenario, unless the environment says otherwise.
@@ -118,18 +121,15 @@ fn beyond_the_envelope_promises_are_broken() {
 /// As the command `quorate sim` does it, for any plugin.
 #[test]
 fn the_simulator_runs_the_plugin_without_knowing_it() {
+    let plugin: Arc<dyn ConsensusPlugin> = Arc::new(quorate_poa::PoaPlugin);
     for fault_model in FaultModel::ALL {
-        let options = Options {
-            fault_model,
-            validators: 4,
-            from: 100,
-            seeds: 4,
-            threads: 2,
-            settings: None,
-            kinds: Some(Kinds::TWO_PHASE),
-        };
-        let report = campaign(&quorate_poa::PoaPlugin, &options).unwrap();
-        assert_eq!(report.runs, 4);
+        let options = Options { fault_model: Some(fault_model), validators: Some(4), ..Options::default() };
+        let plan = plan_of(plugin.as_ref(), &options).unwrap();
+        let seeds = plan.scenarios.len() as u64;
+        assert!(seeds > 10, "{seeds} scenarios");
+        let extent = Extent { from: 100, seeds, threads: 2, progress: None };
+        let report = torture(&plugin, &plan, extent, |campaign| campaign.run()).unwrap();
         assert!(report.failure.is_none(), "{}", report.failure.map(|failure| failure.to_string()).unwrap_or_default());
+        assert_eq!(report.runs, seeds);
     }
 }

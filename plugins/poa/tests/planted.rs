@@ -64,7 +64,7 @@ fn a_leader_that_does_not_wait() {
         scenario.faults = Faults::none();
         scenario.timely = true;
     });
-    found(PlantedBug::LeaderDoesNotWait, &timely, 300, &["L1 first honest round"]);
+    found(PlantedBug::LeaderDoesNotWait, &timely, 1000, &["L1 first honest round"]);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn forgetting_the_lock() {
     found(
         PlantedBug::LockForgotten,
         &envelope(FaultModel::Crash, 3),
-        100,
+        1000,
         &["L2 progress", "S1 agreement", "S2 strong finality"],
     );
 }

@@ -6,7 +6,7 @@ use quorate::{
     Consensus, FinalityProof,
     consensus::Context,
     pacing::EmptyBlocks,
-    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
+    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, Promise, SetupError},
 };
 
 use crate::{engine::Solo, proof::SealProof, settings::Rules};
@@ -51,6 +51,10 @@ impl ConsensusPlugin for SoloPlugin {
         let tolerates = "1 validator seals alone: no faulty validator is tolerated (if it stops, the chain stops; if it is \
                          dishonest, it can rewrite what it alone has seen)";
         Ok(ConsensusReport { tolerates: tolerates.into(), warnings })
+    }
+
+    fn promise(&self, _context: &Context) -> Option<Promise> {
+        Some(Promise::default())
     }
 
     fn build(&self, context: &Context) -> Result<Box<dyn Consensus>, SetupError> {

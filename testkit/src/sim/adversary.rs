@@ -6,6 +6,7 @@ use bytes::Bytes;
 use quorate::{
     Block, Hash, Round, Signature, Timestamp, ValidatorIndex,
     consensus::{SignRequest, Tip},
+    signature::Signed,
     validators::ValidatorSet,
 };
 
@@ -214,7 +215,10 @@ impl Grip<'_> {
             return None;
         }
         let bytes = request.sign_bytes(&self.world.rules.chain_id);
-        self.world.keys.get(node).map(|key| signer::sign(key, &bytes))
+        let (key, public) = (self.world.keys.get(node)?, self.world.public.get(node)?);
+        let signature = signer::sign(key, &bytes);
+        self.world.memo.made(&Signed { key: *public, message: &bytes, signature });
+        Some(signature)
     }
 
     /// A valid block on the tip of honest node `like`, made by `creator` for `round`; another `salt` makes another block.

@@ -1,37 +1,36 @@
-//! Many seeds of one scenario, on several threads; a violation is shrunk to the faults that matter and told as a timeline.
+//! Many seeds of some scenarios, on several threads; a violation is shrunk to what matters and told as a timeline.
 
 use std::{
+    collections::BTreeMap,
     fmt,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use quorate::plugin::ConsensusPlugin;
+use quorate::plugin::{ConsensusPlugin, Promise};
+use serde::{Deserialize, Serialize};
 
 use super::{
     adversary::Adversary,
     checks::{Inspector, Kinds},
     engines::Engines,
     plan::{self, Fault},
-    record::{Coverage, Run, Violation},
+    record::{Coverage, Mark, Run, Violation},
     rng::Rng,
     scenario::{FaultModel, Scenario},
-    setup,
+    scenarios, setup, shrink,
     world::{self, Setup},
 };
 
-/// Runs by which a failing schedule is shrunk at most.
-pub const SHRINK_RUNS_MAX: usize = 200;
-
-/// One seed of so many is run twice, to see that it gives the same trace (F1).
+/// One seed of so many of each scenario is run twice, to see that it gives the same trace (F1).
 pub const REPEAT_EVERY: u64 = 16;
+
+/// Seeds which may be done before one that was begun earlier is.
+const AHEAD_MAX: u64 = 1024;
 
 /// What is run.
 pub struct Campaign<'a> {
-    /// The scenario.
-    pub scenario: Scenario,
+    /// The scenarios; seeds take them in turns.
+    pub scenarios: Vec<Scenario>,
     /// The engines.
     pub engines: &'a dyn Engines,
     /// Which signatures mean what.
@@ -44,25 +43,80 @@ pub struct Campaign<'a> {
     pub from: u64,
     /// How many seeds.
     pub seeds: u64,
-    /// On how many threads.
+    /// On how many threads. It makes no difference to what is found.
     pub threads: usize,
+    /// Told after every seed how things stand.
+    pub progress: Option<&'a (dyn Fn(&Report) + Sync)>,
+}
+
+/// One schedule, to be run again exactly, on any machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    /// Which form this has: [`Schedule::FORMAT`].
+    pub format: u32,
+    /// The consensus, by name.
+    pub consensus: String,
+    /// The seed.
+    pub seed: u64,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The faults, instead of those that the seed draws.
+    pub faults: Vec<Fault>,
+}
+
+impl Schedule {
+    /// The form that this version writes and reads.
+    pub const FORMAT: u32 = 1;
+
+    /// Nodes of a simulated network at most: sets of nodes are bits of a word.
+    pub const NODES_MAX: usize = 63;
+
+    /// Looks whether it can be run.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), String> {
+        if self.format != Self::FORMAT {
+            return Err(format!("the schedule has form {}; this program reads {}", self.format, Self::FORMAT));
+        }
+        let Scenario { validators, standby, .. } = self.scenario;
+        let nodes = validators.saturating_add(standby);
+        if validators == 0 || nodes > Self::NODES_MAX {
+            return Err(format!("the schedule has {nodes} nodes; 1 to {} are possible", Self::NODES_MAX));
+        }
+        let wrong = |fault: &&Fault| fault.what.hits(nodes).iter().any(|node| *node >= nodes);
+        match self.faults.iter().find(wrong) {
+            Some(fault) => Err(format!("the schedule has {nodes} nodes, and a fault of another: {fault}")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A violation, with the smallest schedule found that shows it.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// The scenario's name.
-    pub scenario: String,
     /// The seed.
     pub seed: u64,
+    /// The shrunk scenario.
+    pub scenario: Scenario,
     /// What was violated, in the shrunk schedule.
     pub violation: Violation,
     /// The faults that are left.
     pub faults: Vec<Fault>,
     /// How many faults the seed drew.
     pub faults_drawn: usize,
+    /// What else was left out: none of it is needed.
+    pub left_out: Vec<&'static str>,
+    /// Runs that shrinking took.
+    pub shrink_runs: usize,
     /// The story of the shrunk schedule.
     pub timeline: Vec<String>,
+    /// Its processes by name.
+    pub lanes: Vec<String>,
+    /// What a drawing of it shows.
+    pub marks: Vec<Mark>,
 }
 
 /// Lines of a timeline that are printed: the last ones tell how it came to it.
@@ -70,10 +124,13 @@ pub const PRINTED_LINES_MAX: usize = 120;
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}, seed {}: {}", self.scenario, self.seed, self.violation)?;
+        writeln!(f, "{}, seed {}: {}", self.scenario.name, self.seed, self.violation)?;
         writeln!(f, "{} of {} faults are needed:", self.faults.len(), self.faults_drawn)?;
         for fault in &self.faults {
             writeln!(f, "  {fault}")?;
+        }
+        if !self.left_out.is_empty() {
+            writeln!(f, "it happens as well when {}", self.left_out.join(", "))?;
         }
         let skipped = self.timeline.len().saturating_sub(PRINTED_LINES_MAX);
         writeln!(f, "timeline in virtual ms{}:", if skipped > 0 { ", its end" } else { "" })?;
@@ -84,23 +141,66 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How a campaign ended.
+/// How a campaign ended, or stands.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// Seeds run.
+    /// Seeds run, up to the first that fails.
     pub runs: u64,
     /// What they met.
     pub coverage: Coverage,
     /// Steps of engines.
     pub steps: u64,
-    /// The violation of the lowest seed, if any; seeds above it may not have been run.
+    /// Time on the virtual clocks, in milliseconds.
+    pub virtual_ms: u64,
+    /// Over the traces of all runs in order: the same wherever they are run.
+    pub trace_hash: u64,
+    /// The violation of the lowest seed, if any; seeds above it are not counted.
     pub failure: Option<Box<Failure>>,
 }
 
+/// Results, put together in the order of seeds whichever thread was sooner.
+struct Merge {
+    taken: u64,
+    merged: u64,
+    waiting: BTreeMap<u64, Result<Run, String>>,
+    report: Report,
+    failed: Option<(u64, Violation)>,
+    error: Option<String>,
+}
+
+impl Merge {
+    fn is_over(&self) -> bool {
+        self.failed.is_some() || self.error.is_some()
+    }
+
+    fn add(&mut self, seed: u64, outcome: Result<Run, String>, progress: Option<&(dyn Fn(&Report) + Sync)>) {
+        self.waiting.insert(seed, outcome);
+        while let Some(outcome) = self.waiting.remove(&self.merged)
+            && !self.is_over()
+        {
+            match outcome {
+                Ok(run) => {
+                    self.report.runs += 1;
+                    self.report.steps += run.steps;
+                    self.report.virtual_ms += run.virtual_ms;
+                    self.report.trace_hash = self.report.trace_hash.rotate_left(5) ^ run.trace_hash;
+                    self.report.coverage.merge(&run.coverage);
+                    self.failed = run.violation.map(|violation| (self.merged, violation));
+                }
+                Err(words) => self.error = Some(words),
+            }
+            self.merged += 1;
+            if let Some(tell) = progress {
+                tell(&self.report);
+            }
+        }
+    }
+}
+
 impl Campaign<'_> {
-    fn setup(&self, faults: Option<Vec<Fault>>, told: bool) -> Setup<'_> {
+    pub(crate) fn setup<'a>(&'a self, scenario: &'a Scenario, faults: Option<Vec<Fault>>, told: bool) -> Setup<'a> {
         Setup {
-            scenario: &self.scenario,
+            scenario,
             engines: self.engines,
             kinds: self.kinds,
             inspector: self.inspector.map(|make| make()),
@@ -110,57 +210,60 @@ impl Campaign<'_> {
         }
     }
 
+    /// Which scenario a seed runs.
+    ///
+    /// # Errors
+    ///
+    /// When there are none.
+    pub fn scenario_of(&self, seed: u64) -> Result<&Scenario, String> {
+        let turn = seed.checked_rem(self.scenarios.len() as u64).and_then(|turn| usize::try_from(turn).ok());
+        turn.and_then(|turn| self.scenarios.get(turn)).ok_or_else(|| "there is no scenario to run".into())
+    }
+
     /// Runs one seed, without shrinking.
     ///
     /// # Errors
     ///
     /// When the engines can't be made.
     pub fn run_seed(&self, seed: u64, told: bool) -> Result<Run, String> {
-        world::run(self.setup(None, told), seed)
+        world::run(self.setup(self.scenario_of(seed)?, None, told), seed)
     }
 
-    /// Runs one seed and, when it fails, shrinks it.
+    /// Runs one schedule, telling its story.
     ///
     /// # Errors
     ///
     /// When the engines can't be made.
-    pub fn examine(&self, seed: u64) -> Result<Option<Failure>, String> {
-        let run = self.run_seed(seed, false)?;
-        match run.violation {
-            Some(violation) => self.shrink(seed, violation).map(Some),
-            None => Ok(None),
-        }
+    pub fn replay(&self, schedule: &Schedule) -> Result<Run, String> {
+        world::run(self.setup(&schedule.scenario, Some(schedule.faults.clone()), true), schedule.seed)
     }
 
-    /// Drops faults while the same invariant is still violated.
-    fn shrink(&self, seed: u64, violation: Violation) -> Result<Failure, String> {
-        let drawn = drawn_faults(&self.scenario, seed);
-        let faults_drawn = drawn.len();
-        let mut faults = drawn;
-        let mut runs = 0;
-        let mut at = 0;
-        while at < faults.len() && runs < SHRINK_RUNS_MAX {
-            let mut fewer = faults.clone();
-            fewer.remove(at);
-            let run = world::run(self.setup(Some(fewer.clone()), false), seed)?;
-            runs += 1;
-            match run.violation {
-                Some(again) if again.invariant == violation.invariant => {
-                    faults = fewer;
-                    // One that seemed to matter may not any more.
-                    at = 0;
-                }
-                _ => at += 1,
-            }
-        }
-        let run = world::run(self.setup(Some(faults.clone()), true), seed)?;
+    /// Leaves out of a failing seed what does not matter, and tells the rest.
+    ///
+    /// # Errors
+    ///
+    /// When the engines can't be made.
+    pub fn shrink(&self, seed: u64, violation: Violation) -> Result<Failure, String> {
+        let scenario = self.scenario_of(seed)?;
+        let faults = drawn_faults(scenario, seed);
+        let faults_drawn = faults.len();
+        let small = if violation.invariant == NOT_REPEATED {
+            shrink::Small::whole(scenario.clone(), faults)
+        } else {
+            shrink::shrink(self, seed, violation.invariant, scenario.clone(), faults)?
+        };
+        let run = world::run(self.setup(&small.scenario, Some(small.faults.clone()), true), seed)?;
         Ok(Failure {
-            scenario: self.scenario.name.clone(),
             seed,
             violation: run.violation.unwrap_or(violation),
-            faults,
             faults_drawn,
+            scenario: small.scenario,
+            faults: small.faults,
+            left_out: small.left_out,
+            shrink_runs: small.runs,
             timeline: run.timeline,
+            lanes: run.lanes,
+            marks: run.marks,
         })
     }
 
@@ -170,71 +273,63 @@ impl Campaign<'_> {
     ///
     /// When the engines can't be made.
     pub fn run(&self) -> Result<Report, String> {
-        let next = AtomicU64::new(self.from);
-        let end = self.from.saturating_add(self.seeds);
-        let stop = AtomicBool::new(false);
-        let total = Mutex::new((Report::default(), None::<(u64, Violation)>, None::<String>));
+        let (taken, merged) = (self.from, self.from);
+        let (waiting, report, failed, error) = Default::default();
+        let merge = Mutex::new(Merge { taken, merged, waiting, report, failed, error });
+        let moved = Condvar::new();
         std::thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
                 scope.spawn(|| {
-                    loop {
-                        let seed = next.fetch_add(1, Ordering::Relaxed);
-                        if seed >= end || stop.load(Ordering::Relaxed) {
-                            return;
-                        }
+                    while let Some(seed) = self.next(&merge, &moved) {
                         let outcome = self.one(seed);
-                        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-                        let (report, first, error) = &mut *total;
-                        match outcome {
-                            Ok(run) => {
-                                report.runs += 1;
-                                report.steps += run.steps;
-                                report.coverage.merge(&run.coverage);
-                                if let Some(violation) = run.violation {
-                                    stop.store(true, Ordering::Relaxed);
-                                    if first.as_ref().is_none_or(|(lowest, _)| seed < *lowest) {
-                                        *first = Some((seed, violation));
-                                    }
-                                }
-                            }
-                            Err(words) => {
-                                stop.store(true, Ordering::Relaxed);
-                                *error = Some(words);
-                            }
-                        }
+                        lock(&merge).add(seed, outcome, self.progress);
+                        moved.notify_all();
                     }
                 });
             }
         });
-        let (mut report, first, error) = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Merge { mut report, failed, error, .. } = merge.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = error {
             return Err(error);
         }
-        if let Some((seed, violation)) = first {
-            let failure = if violation.invariant == "F1 determinism" {
-                let scenario = self.scenario.name.clone();
-                let (faults, timeline) = (drawn_faults(&self.scenario, seed), Vec::new());
-                Failure { scenario, seed, violation, faults_drawn: faults.len(), faults, timeline }
-            } else {
-                self.shrink(seed, violation)?
-            };
-            report.failure = Some(Box::new(failure));
+        if let Some((seed, violation)) = failed {
+            report.failure = Some(Box::new(self.shrink(seed, violation)?));
         }
         Ok(report)
     }
 
+    /// The next seed to run; none when all are taken, or one has failed.
+    fn next(&self, merge: &Mutex<Merge>, moved: &Condvar) -> Option<u64> {
+        let far_ahead = |merge: &mut Merge| merge.taken - merge.merged >= AHEAD_MAX && !merge.is_over();
+        let mut merge = moved.wait_while(lock(merge), far_ahead).unwrap_or_else(PoisonError::into_inner);
+        let seed = merge.taken;
+        if merge.is_over() || seed >= self.from.saturating_add(self.seeds) {
+            return None;
+        }
+        merge.taken += 1;
+        Some(seed)
+    }
+
     fn one(&self, seed: u64) -> Result<Run, String> {
         let mut run = self.run_seed(seed, false)?;
-        if run.violation.is_none() && seed.is_multiple_of(REPEAT_EVERY) {
+        let turn = seed.checked_div(self.scenarios.len() as u64).unwrap_or(0);
+        if run.violation.is_none() && turn.is_multiple_of(REPEAT_EVERY) {
             let again = self.run_seed(seed, false)?;
             if again.trace_hash != run.trace_hash {
                 let detail = "two runs of this seed did different things".into();
-                run.violation = Some(Violation { invariant: "F1 determinism", detail, at_us: 0 });
+                run.violation = Some(Violation { invariant: NOT_REPEATED, detail, at_us: 0 });
             }
             run.coverage.met("runs repeated");
         }
         Ok(run)
     }
+}
+
+/// The invariant that can't be shrunk.
+const NOT_REPEATED: &str = "F1 determinism";
+
+fn lock(merge: &Mutex<Merge>) -> MutexGuard<'_, Merge> {
+    merge.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The faults that a seed draws.
@@ -271,29 +366,23 @@ pub fn settings_for(plugin: &dyn ConsensusPlugin, scenario: &Scenario, wanted: &
     }
 }
 
-/// What [`campaign`] runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which networks [`plan`](plan_of) makes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Options {
-    /// What the network is said to tolerate.
-    pub fault_model: FaultModel,
-    /// How many validators it has.
-    pub validators: usize,
-    /// The first seed.
-    pub from: u64,
-    /// How many seeds.
-    pub seeds: u64,
-    /// On how many threads.
-    pub threads: usize,
+    /// What the network is built to tolerate; `None` leaves it to the plugin and its settings.
+    pub fault_model: Option<FaultModel>,
+    /// How many validators it has; `None` takes three, or as many as the plugin can do with.
+    pub validators: Option<usize>,
     /// `[consensus]` of genesis without `plugin`; `None` takes [`WANTED`] as far as the plugin knows it.
     pub settings: Option<String>,
-    /// Which signatures mean what, for the invariants that look at them.
-    pub kinds: Option<Kinds>,
+    /// Scenarios by name; none means all in which nothing may go wrong.
+    pub scenarios: Vec<String>,
 }
 
-/// Delta of [`campaign`]'s networks, in milliseconds.
+/// Delta of simulated networks where the plugin does not say what it relies on, in milliseconds.
 pub const DELTA_MS: u64 = 200;
 
-/// Settings which [`campaign`] gives to a plugin that knows them, besides `fault_model` and `delta_ms`.
+/// Settings which are given to a plugin that knows them, besides `fault_model` and `delta_ms`.
 pub const WANTED: &str = "block_interval_ms = 400
 block_transactions_max = 8
 block_bytes_max = 65536
@@ -301,13 +390,45 @@ empty_blocks = \"always\"
 rebroadcast_ms = 1000
 ";
 
-/// Runs any consensus plugin through seeded schedules in which nothing may go wrong.
+/// Sizes of networks that are tried when none is asked for.
+const SIZES: [usize; 3] = [3, 4, 1];
+
+/// What a plugin is held to, and the scenarios for that.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Validators at least.
+    pub validators: usize,
+    /// What the plugin says that its network tolerates, in a sentence.
+    pub tolerates: String,
+    /// The same in numbers.
+    pub promise: Promise,
+    /// The scenarios.
+    pub scenarios: Vec<Scenario>,
+}
+
+/// Makes scenarios for any consensus plugin from what it promises.
 ///
 /// # Errors
 ///
-/// When its settings do not fit, or its engines can't be made.
-pub fn campaign(plugin: &dyn ConsensusPlugin, options: &Options) -> Result<Report, String> {
-    let Options { fault_model, validators, .. } = *options;
+/// When its settings do not fit, when it does not say what it promises and nobody else does, or when a scenario does not apply.
+pub fn plan_of(plugin: &dyn ConsensusPlugin, options: &Options) -> Result<Plan, String> {
+    let name = plugin.descriptor().name;
+    if plugin.observes() {
+        return Err(format!("`{name}` only watches what another consensus decides; there is nothing to torture"));
+    }
+    let sizes = options.validators.map_or(SIZES.to_vec(), |size| vec![size]);
+    let mut first_error = None;
+    for size in sizes {
+        match plan_for(plugin, options, size) {
+            Ok(plan) => return Ok(plan),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.unwrap_or_default())
+}
+
+fn plan_for(plugin: &dyn ConsensusPlugin, options: &Options, validators: usize) -> Result<Plan, String> {
+    let fault_model = options.fault_model.unwrap_or(FaultModel::Crash);
     let mut scenario = Scenario::envelope(fault_model, validators, DELTA_MS, "");
     scenario.settings = match &options.settings {
         Some(settings) => settings.clone(),
@@ -316,15 +437,75 @@ pub fn campaign(plugin: &dyn ConsensusPlugin, options: &Options) -> Result<Repor
             settings_for(plugin, &scenario, &wanted)?
         }
     };
-    let campaign = Campaign {
-        scenario,
-        engines: &plugin,
-        kinds: options.kinds,
-        inspector: None,
-        adversary: None,
-        from: options.from,
-        seeds: options.seeds,
-        threads: options.threads,
+    let context = setup::context(&scenario)?;
+    let report = plugin.check(&context).map_err(|error| error.to_string())?;
+    let promise = match (plugin.promise(&context), options.fault_model) {
+        (Some(promise), _) => promise,
+        (None, Some(model)) => Promise {
+            gone: model.tolerated(validators),
+            dishonest: model.byzantine(validators),
+            delta: (model == FaultModel::ByzantineSync).then_some(std::time::Duration::from_millis(DELTA_MS)),
+            kinds: None,
+        },
+        (None, None) => {
+            let name = plugin.descriptor().name;
+            return Err(format!("`{name}` does not say in numbers what it promises; name a fault model to hold it to"));
+        }
     };
-    campaign.run()
+    let delta_ms = promise.delta.map_or(DELTA_MS, |delta| u64::try_from(delta.as_millis()).unwrap_or(DELTA_MS));
+    // It matters for how many votes a certificate takes.
+    let fault_model = options.fault_model.unwrap_or(match promise {
+        Promise { dishonest: 0, .. } => FaultModel::Crash,
+        Promise { delta: Some(_), .. } => FaultModel::ByzantineSync,
+        Promise { delta: None, .. } => FaultModel::Byzantine,
+    });
+    let mut envelope = scenarios::promised(&promise, fault_model, validators, delta_ms, &scenario.settings);
+    envelope.name = format!("`{}` with {validators} validators", plugin.descriptor().name);
+    let scenarios = scenarios::choose(&envelope, &promise, delta_ms, &options.scenarios)?;
+    Ok(Plan { validators, tolerates: report.tolerates, promise, scenarios })
+}
+
+/// How much a plugin is tortured.
+#[derive(Clone, Copy)]
+pub struct Extent<'a> {
+    /// The first seed.
+    pub from: u64,
+    /// How many seeds.
+    pub seeds: u64,
+    /// On how many threads.
+    pub threads: usize,
+    /// Told after every seed how things stand.
+    pub progress: Option<&'a (dyn Fn(&Report) + Sync)>,
+}
+
+/// Does something with the campaign that tortures any consensus plugin.
+pub fn torture<T>(
+    plugin: &Arc<dyn ConsensusPlugin>,
+    plan: &Plan,
+    extent: Extent<'_>,
+    act: impl FnOnce(&Campaign<'_>) -> T,
+) -> T {
+    let words = || -> Box<dyn Inspector> { Box::new(Words(Arc::clone(plugin))) };
+    let engines: &dyn ConsensusPlugin = plugin.as_ref();
+    let Extent { from, seeds, threads, progress } = extent;
+    act(&Campaign {
+        scenarios: plan.scenarios.clone(),
+        engines: &engines,
+        kinds: plan.promise.kinds,
+        inspector: Some(&words),
+        adversary: None,
+        from,
+        seeds,
+        threads,
+        progress,
+    })
+}
+
+/// A consensus' words for its messages, where there are no checks of its own.
+struct Words(Arc<dyn ConsensusPlugin>);
+
+impl Inspector for Words {
+    fn describe(&self, bytes: &[u8]) -> Option<String> {
+        self.0.describe_message(bytes)
+    }
 }

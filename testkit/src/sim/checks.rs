@@ -46,23 +46,7 @@ impl Breach {
     }
 }
 
-/// Which [`SignRequest::kind`]s mean what. The body of a vote is the hash it is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kinds {
-    /// A proposal of a block.
-    pub proposal: u8,
-    /// A vote of which a quorum locks.
-    pub prepare: u8,
-    /// A vote of which a quorum makes final.
-    pub commit: u8,
-    /// Giving up a round.
-    pub timeout: u8,
-}
-
-impl Kinds {
-    /// 1 for a proposal, 2 and 3 for the votes, 4 for a timeout: what most engines of the two-phase kind use.
-    pub const TWO_PHASE: Kinds = Kinds { proposal: 1, prepare: 2, commit: 3, timeout: 4 };
-}
+pub use quorate::plugin::SignatureKinds as Kinds;
 
 /// A consensus' own checks. Nodes are numbered from 0; only honest ones are told of.
 pub trait Inspector {

@@ -11,6 +11,7 @@ use quorate::{
 use super::{
     checks::{Breach, Commit, short},
     ledger::Candidate,
+    record::Mark,
     world::{Item, Wire, World},
 };
 
@@ -68,6 +69,11 @@ impl World {
         self.trace.tell(self.now, || {
             let how = if by == CommitBy::Sync { " by catch-up" } else { "" };
             format!("{name} COMMITS h{} {}{how}", block.height(), short(block.hash().as_bytes()))
+        });
+        let (at_us, height, by_catch_up) = (self.now, block.height().0, by == CommitBy::Sync);
+        self.trace.mark(|| {
+            let hash = short(block.hash().as_bytes());
+            Mark::Committed { at_us, lane: at, height, hash, by_catch_up }
         });
         let Some(actor) = self.actors.get_mut(at) else { return };
         actor.chain.push(candidate, proof);

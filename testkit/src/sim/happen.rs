@@ -6,7 +6,8 @@ use super::{
     actor::{Armed, Memory},
     engines::Engines,
     plan::{Fault, NEVER, What},
-    world::{Item, World},
+    record::Mark,
+    world::{Draw, Item, World},
 };
 
 /// An armed crash that meets no step within this time, in microseconds, happens anyway.
@@ -44,6 +45,18 @@ impl World {
         let Some(fault) = self.faults.get(index).cloned() else { return };
         self.trace.mix(&[7, index as u64]);
         self.trace.tell(self.now, || format!("FAULT {fault}"));
+        let nodes = self.nodes();
+        let lanes = || -> Vec<usize> {
+            let hit = fault.what.hits(nodes);
+            let lane = |(at, actor): (usize, &super::actor::Actor)| hit.contains(&actor.node).then_some(at);
+            self.actors.iter().enumerate().filter_map(lane).collect()
+        };
+        let words = fault.what.to_string();
+        let (at_us, until_us) = (self.now, fault.until_us);
+        if self.trace.is_told() {
+            let lanes = lanes();
+            self.trace.mark(|| Mark::Fault { at_us, until_us, lanes, words });
+        }
         let Fault { until_us, .. } = fault;
         match fault.what {
             What::Crash { node, after } => {
@@ -66,7 +79,8 @@ impl World {
                 self.coverage.met("power cuts");
                 for at in 0..self.actors.len() {
                     if self.actors.get(at).is_some_and(|actor| actor.honest && actor.is_up()) {
-                        let until = until_us.saturating_add(self.rng.below(500_000));
+                        let late = self.dice(Draw::Return, &[at as u64, index as u64]).below(500_000);
+                        let until = until_us.saturating_add(late);
                         self.die(at, until);
                     }
                 }
@@ -147,7 +161,8 @@ impl World {
 
     fn reconnect(&mut self, one: usize, two: usize) {
         for actor in self.actors_of.get(one).cloned().unwrap_or_default() {
-            let soon = self.now + self.rng.within(1, self.scenario.network.delay_max_us + 1);
+            let mut rng = self.dice(Draw::Reconnecting, &[actor as u64, two as u64]);
+            let soon = self.now + rng.within(1, self.scenario.network.delay_max_us + 1);
             let life = self.life(actor);
             self.post(soon, Item::Connect { actor, life, node: two });
         }
@@ -169,7 +184,8 @@ impl World {
 
     /// The process is gone; it starts again at `until_us`, unless that is [`NEVER`].
     pub(crate) fn die(&mut self, at: usize, until_us: u64) {
-        let kept = self.rng.chance(500);
+        let mut rng = self.dice(Draw::Death, &[at as u64, u64::from(self.life(at))]);
+        let kept = rng.chance(500);
         let now = self.now;
         let Some(actor) = self.actors.get_mut(at) else { return };
         if !actor.is_up() {
@@ -187,6 +203,7 @@ impl World {
         self.coverage.met("crashes");
         self.trace.mix(&[8, at as u64]);
         self.trace.tell(now, || format!("{name} DIES"));
+        self.trace.mark(|| Mark::Down { at_us: now, lane: at });
         let lost = self.scenario.faults.crash_loses_sent_permille;
         if lost > 0 {
             let underway: Vec<(u64, u64)> = self
@@ -196,7 +213,7 @@ impl World {
                 .map(|(key, _)| *key)
                 .collect();
             for key in underway {
-                if self.rng.chance(lost) {
+                if rng.chance(lost) {
                     self.queue.remove(&key);
                 }
             }
@@ -220,12 +237,13 @@ impl World {
         let (life, name) = (actor.life, actor.name.clone());
         self.coverage.met("suspensions");
         self.trace.tell(now, || format!("{name} is suspended until {} ms", until_us / 1000));
+        self.trace.mark(|| Mark::Suspended { at_us: now, until_us, lane: at });
         self.post(until_us, Item::Resume { actor: at, life });
     }
 
     /// Goes on: first with the rest of the step, then with what came meanwhile, timers before or after messages.
     pub(crate) fn resume(&mut self, at: usize) {
-        let mode = self.rng.below(3);
+        let mode = self.dice(Draw::Resuming, &[at as u64]).below(3);
         let Some(actor) = self.actors.get_mut(at) else { return };
         if actor.memory.suspended_until.take().is_none() {
             return;
@@ -266,6 +284,7 @@ impl World {
             actor.signer.broken = false;
         }
         self.trace.tell(late, || "CALM: the last fault is over".into());
+        self.trace.mark(|| Mark::Note { at_us: late, words: "calm: the last fault is over".into() });
         self.heal_target();
         self.look_whether_done();
     }

@@ -2,14 +2,16 @@
 
 use bytes::Bytes;
 use quorate::{
-    Block, Timestamp,
+    Block, Hash, Timestamp,
     consensus::{Action, BlockLimits, Event, SAVED_BYTES_MAX, SignRequest, TimerId, Verdict},
+    signature::Signed,
 };
 
 use super::{
     checks::{Breach, short},
     ledger::Draft,
-    world::{Item, STEP_ACTIONS_MAX, World},
+    record::Mark,
+    world::{Draw, Item, STEP_ACTIONS_MAX, World},
 };
 
 /// Timers of an engine at most, as in a real node.
@@ -45,7 +47,7 @@ impl World {
             return self.post(self.now, item);
         }
         match item {
-            Item::Deliver { from, wire, .. } => self.deliver(at, from, wire),
+            Item::Deliver { from, sent, wire, .. } => self.deliver(at, from, sent, wire),
             Item::Timer { id, generation, .. } => self.timer(at, id, generation),
             Item::Answer { event, .. } => self.answer(at, *event),
             Item::Judge { block, limits, .. } => self.check(at, &block, limits),
@@ -221,11 +223,18 @@ impl World {
 
     fn sign(&mut self, at: usize, request: &SignRequest) {
         let chain_id = self.rules.chain_id;
-        let delay = if self.rng.chance(500) { 0 } else { self.rng.below(self.scenario.kernel.sign_max_us + 1) };
+        let place = request.guard;
+        let key = [place.height.0, place.round.0.into(), place.step.into(), place.sub.into()];
+        let mut rng = self.dice(Draw::Signing, &[&[at as u64], key.as_slice()].concat());
+        let delay = if rng.chance(500) { 0 } else { rng.below(self.scenario.kernel.sign_max_us + 1) };
         let now = self.now;
         let Some(actor) = self.actors.get_mut(at) else { return };
         let digest = request.digest(&chain_id);
         let result = actor.signer.sign(&chain_id, request);
+        if let (Ok(signature), Some(key)) = (&result, self.public.get(actor.node)) {
+            let message = request.sign_bytes(&chain_id);
+            self.memo.made(&Signed { key: *key, message: &message, signature: *signature });
+        }
         // One signature after the other.
         let ready = actor.memory.signer_free_us.max(now + delay);
         actor.memory.signer_free_us = ready;
@@ -275,7 +284,9 @@ impl World {
         let guard = request.guard;
         let verb = if signed { "signs" } else { "is refused a signature of" };
         let body = short(&request.body);
-        self.trace.tell(self.now, || format!("{name} {verb} {kind} h{} r{} {body}", guard.height, guard.round));
+        let (words, at_us) = (format!("{kind} h{} r{} {body}", guard.height, guard.round), self.now);
+        self.trace.tell(at_us, || format!("{name} {verb} {words}"));
+        self.trace.mark(|| Mark::Signed { at_us, lane: at, words: words.clone(), refused: !signed });
     }
 
     fn set_timer(&mut self, at: usize, id: TimerId, due: quorate::Instant) {
@@ -298,8 +309,10 @@ impl World {
     }
 
     fn build(&mut self, at: usize, token: u64, round: quorate::Round, limits: BlockLimits) {
-        let delay = self.rng.below(self.scenario.kernel.build_max_us + 1);
-        let fails = self.rng.chance(self.scenario.kernel.build_fails_permille);
+        let life = u64::from(self.life(at));
+        let mut rng = self.dice(Draw::Building, &[at as u64, life, token]);
+        let delay = rng.below(self.scenario.kernel.build_max_us + 1);
+        let fails = rng.chance(self.scenario.kernel.build_fails_permille);
         let time = self.wall(at);
         let Some(actor) = self.actors.get_mut(at) else { return };
         actor.memory.build_token = token;
@@ -325,9 +338,10 @@ impl World {
     /// Judges a block; "not now" is asked again until the answer is definite, or the height is over.
     fn check(&mut self, at: usize, block: &Block, limits: BlockLimits) {
         let (wall, hash) = (self.wall(at), block.hash());
-        let delay = self.rng.below(self.scenario.kernel.check_max_us + 1);
+        let mut rng = self.dice(Draw::Checking, &[at as u64, u64::from(self.life(at)), number(&hash)]);
+        let delay = rng.below(self.scenario.kernel.check_max_us + 1);
         let kernel = self.scenario.kernel.clone();
-        let put_off = self.rng.chance(kernel.not_now_permille) && !self.healed;
+        let put_off = rng.chance(kernel.not_now_permille) && !self.healed;
         let Some(actor) = self.actors.get_mut(at) else { return };
         let life = actor.life;
         let known = actor.memory.candidates.contains_key(&hash);
@@ -346,7 +360,7 @@ impl World {
         if put_off && !known && verdict == Verdict::Valid {
             actor.memory.candidates.remove(&hash);
             verdict = Verdict::NotNow("the simulator puts it off".into());
-            again = self.rng.within(1000, kernel.not_now_max_us.max(1000));
+            again = rng.within(1000, kernel.not_now_max_us.max(1000));
         }
         match &verdict {
             Verdict::Invalid(_) => {
@@ -362,7 +376,7 @@ impl World {
                     self.post(self.now + again, Item::Judge { actor: at, life, block: block.clone(), limits });
                 }
                 // A real kernel does not say so; one in two here does, since the contract allows it.
-                if self.rng.chance(500) {
+                if rng.chance(500) {
                     return;
                 }
             }
@@ -371,4 +385,9 @@ impl World {
         let event = Box::new(Event::BlockChecked { hash, verdict });
         self.post(self.now + delay, Item::Answer { actor: at, life, event });
     }
+}
+
+/// The first bytes of a hash.
+fn number(hash: &Hash) -> u64 {
+    hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }

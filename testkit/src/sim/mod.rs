@@ -10,16 +10,19 @@
 //! ```
 //!
 //! Reading order: [`scenario`], [`plan`], [`checks`], then `world` (the loop), `kernel` and `finality` (actions), `network`, `happen` (faults),
-//! [`adversary`], [`mod@campaign`].
+//! [`adversary`]; [`campaign`] and [`shrink`]; [`scenarios`] for any plugin; [`drawing`].
 
 pub mod adversary;
 pub mod campaign;
 pub mod checks;
+pub mod drawing;
 pub mod engines;
 pub mod plan;
 pub mod record;
 pub mod rng;
 pub mod scenario;
+pub mod scenarios;
+pub mod shrink;
 
 mod actor;
 mod finality;
@@ -32,10 +35,10 @@ mod signer;
 mod world;
 
 pub use adversary::{Adversary, Grip};
-pub use campaign::{Campaign, Failure, Options, Report, campaign};
+pub use campaign::{Campaign, Extent, Failure, Options, Plan, Report, Schedule, plan_of, torture};
 pub use checks::{Breach, Inspector, Kinds};
 pub use engines::{Engines, Made};
-pub use record::{Coverage, Run, Violation};
+pub use record::{Coverage, Mark, Run, Violation};
 pub use rng::Rng;
 pub use scenario::{FaultModel, Faults, Kernel, Network, Scenario, SignerModel, Strategy};
 pub use setup::context;

@@ -9,8 +9,8 @@ use quorate::{
 };
 
 use super::{
-    record::Trace,
-    world::{Item, Wire, World},
+    record::{Mark, Trace},
+    world::{Draw, Item, Sent, Wire, World},
 };
 
 /// Blocks in one answer at most.
@@ -79,10 +79,13 @@ impl World {
         self.trace.tell(self.now, || format!("{name} sends {words} to {whom}"));
     }
 
-    fn tell_delivery(&mut self, at: usize, from: usize, bytes: &Bytes) {
+    fn tell_delivery(&mut self, at: usize, from: usize, sent: Sent, bytes: &Bytes) {
         if self.trace.is_told() {
             let words = words_of(self, bytes);
             let name = self.actors.get(at).map_or(String::new(), |actor| actor.name.clone());
+            let at_us = self.now;
+            let mark = words.clone();
+            self.trace.mark(|| Mark::Message { sent_us: sent.at_us, from: sent.lane, at_us, to: at, words: mark });
             self.trace.tell(self.now, || format!("    {name} gets {words} from node {from}"));
         }
     }
@@ -104,14 +107,13 @@ impl World {
             return;
         }
         actor.sent += 1;
-        let from = actor.node;
         match (&mut actor.puppet, wire) {
             (Some(puppet), Wire::Consensus(bytes)) => {
                 for out in puppet.pass(to, bytes) {
-                    self.put_on_link(from, out.to, &Wire::Consensus(out.bytes), out.hold_us);
+                    self.put_on_link(at, out.to, &Wire::Consensus(out.bytes), out.hold_us);
                 }
             }
-            _ => self.put_on_link(from, to, wire, 0),
+            _ => self.put_on_link(at, to, wire, 0),
         }
     }
 
@@ -122,28 +124,35 @@ impl World {
             let words = words_of(self, &bytes);
             self.trace.tell(self.now, || format!("byz{from} sends {words} to node {to} in {} ms", delay_us / 1000));
         }
+        let sent = Sent { lane: self.lane_of_adversary(from), at_us: self.now };
         for at in self.actors_of.get(to).cloned().unwrap_or_default() {
             let life = self.life(at);
             let wire = Wire::Consensus(bytes.clone());
-            self.post(self.now + delay_us, Item::Deliver { actor: at, life, from, wire });
+            self.post(self.now + delay_us, Item::Deliver { actor: at, life, from, sent, wire });
         }
     }
 
-    fn put_on_link(&mut self, from: usize, to: usize, wire: &Wire, hold_us: u64) {
+    fn put_on_link(&mut self, at: usize, to: usize, wire: &Wire, hold_us: u64) {
+        let Some(from) = self.actors.get(at).map(|actor| actor.node) else { return };
+        let sent = Sent { lane: at, at_us: self.now };
         if self.is_cut(from, to) {
+            self.mark_lost(sent, to, wire);
             return self.coverage.met("messages cut off");
         }
         let network = self.scenario.network.clone();
         let wild = !self.healed;
-        if wild && self.rng.chance(network.loss_permille) {
+        let mut rng = self.dice(Draw::Link, &[from as u64, to as u64, content(wire)]);
+        if rng.chance(network.loss_permille) && wild {
+            self.mark_lost(sent, to, wire);
             return self.coverage.met("messages lost");
         }
-        let copies = if wild && self.rng.chance(network.duplicate_permille) { 2 } else { 1 };
+        let copies = if rng.chance(network.duplicate_permille) && wild { 2 } else { 1 };
         for copy in 0..copies {
+            let mut rng = rng.fork(copy);
             let (low, high) = self.links.get(&(from, to)).copied().unwrap_or_default();
-            let mut delay = self.rng.within(low, high);
-            if wild && self.rng.chance(network.late_permille) {
-                delay = self.rng.within(network.delay_max_us, network.late_max_us.max(network.delay_max_us));
+            let mut delay = rng.within(low, high);
+            if rng.chance(network.late_permille) && wild {
+                delay = rng.within(network.delay_max_us, network.late_max_us.max(network.delay_max_us));
                 self.coverage.met("messages late");
             }
             if let (Some(adversary), Wire::Consensus(bytes)) = (&mut self.adversary, wire)
@@ -162,12 +171,22 @@ impl World {
             }
             for actor in self.actors_of.get(to).cloned().unwrap_or_default() {
                 let life = self.life(actor);
-                self.post(at_us, Item::Deliver { actor, life, from, wire: wire.clone() });
+                self.post(at_us, Item::Deliver { actor, life, from, sent, wire: wire.clone() });
             }
         }
     }
 
-    pub(crate) fn deliver(&mut self, at: usize, from: usize, wire: Wire) {
+    fn mark_lost(&mut self, sent: Sent, to: usize, wire: &Wire) {
+        if self.trace.is_told()
+            && let Wire::Consensus(bytes) = wire
+        {
+            let words = words_of(self, bytes);
+            let to = self.actors_of.get(to).and_then(|list| list.first()).copied();
+            self.trace.mark(|| Mark::Lost { at_us: sent.at_us, from: sent.lane, to, words });
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, at: usize, from: usize, sent: Sent, wire: Wire) {
         let Some(actor) = self.actors.get_mut(at) else { return };
         if !actor.connected_to(from)
             || (self.actors_of.get(from).is_some_and(|list| !list.is_empty()) && !actor.memory.peers.contains(&from))
@@ -184,7 +203,7 @@ impl World {
                     return;
                 }
                 self.trace.mix(&[6, at as u64, from as u64, self.now]);
-                self.tell_delivery(at, from, &bytes);
+                self.tell_delivery(at, from, sent, &bytes);
                 let from = self.peer_of(from);
                 self.step(at, Event::Message { from, validator, bytes });
             }
@@ -374,12 +393,28 @@ impl World {
     }
 }
 
+/// What a message is, in a number.
+fn content(wire: &Wire) -> u64 {
+    let mut hash = Trace::new(false);
+    match wire {
+        Wire::Consensus(bytes) => hash.mix_bytes(bytes),
+        Wire::Evidence(bytes) => {
+            hash.mix(&[1]);
+            hash.mix_bytes(bytes);
+        }
+        Wire::Status(height) => hash.mix(&[2, height.0]),
+        Wire::Ask(height) => hash.mix(&[3, height.0]),
+        Wire::Blocks(height, blocks) => hash.mix(&[4, height.0, blocks.len() as u64]),
+    }
+    hash.hash()
+}
+
 /// A message in the words of the consensus.
 fn words_of(world: &World, bytes: &Bytes) -> String {
     let described = world.inspector.as_ref().and_then(|inspector| inspector.describe(bytes));
     described.unwrap_or_else(|| {
         let mut hash = Trace::new(false);
         hash.mix_bytes(bytes);
-        format!("{} B {:08x}", bytes.len(), hash.finish().0 >> 32)
+        format!("{} B {:08x}", bytes.len(), hash.hash() >> 32)
     })
 }

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{rng::Rng, scenario::Scenario};
 
 /// Kinds of faults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// The process dies between two actions, and starts again with what was durable.
     Crash,
@@ -43,7 +46,8 @@ impl Kind {
 }
 
 /// One fault. Nodes are numbered from 0; times are in microseconds of the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// When it begins.
     pub at_us: u64,
@@ -60,7 +64,8 @@ pub const NEVER: u64 = u64::MAX;
 const SETTLED_US: u64 = 600_000;
 
 /// What a fault does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum What {
     /// The node dies in its next step that does something, after so many of that step's actions (modulo their number + 1).
     Crash {
@@ -120,7 +125,7 @@ pub enum What {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ms: {:?}", self.at_us / 1000, self.what)?;
+        write!(f, "{} ms: {}", self.at_us / 1000, self.what)?;
         if self.until_us == NEVER {
             write!(f, ", not healed")
         } else {
@@ -129,7 +134,48 @@ impl fmt::Display for Fault {
     }
 }
 
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen = |noticed: bool| if noticed { "" } else { ", connections stay up" };
+        match self {
+            Self::Crash { node, .. } => write!(f, "node {node} dies within its next step"),
+            Self::Stop { node } => write!(f, "node {node} is stopped in order"),
+            Self::PowerCut => write!(f, "power cut: all honest nodes die"),
+            Self::Suspend { node, after: None } => write!(f, "node {node} is not scheduled"),
+            Self::Suspend { node, after: Some(_) } => {
+                write!(f, "node {node} is not scheduled, from within its next step")
+            }
+            Self::Partition { side, noticed } => {
+                write!(f, "partition: nodes {:?} from the rest{}", bits(*side), seen(*noticed))
+            }
+            Self::Isolate { node, noticed } => write!(f, "node {node} is cut off{}", seen(*noticed)),
+            Self::OneWay { from, to } => write!(f, "nothing passes from node {from} to node {to}"),
+            Self::Signer { node } => write!(f, "node {node}'s signer fails"),
+            Self::Clock { node, by_ms } => write!(f, "node {node}'s wall clock is wrong by {by_ms} ms"),
+        }
+    }
+}
+
+fn bits(side: u64) -> Vec<u32> {
+    (0..u64::BITS).filter(|bit| side >> bit & 1 == 1).collect()
+}
+
 impl What {
+    /// The nodes to which it happens.
+    pub(crate) fn hits(&self, nodes: usize) -> Vec<usize> {
+        match self {
+            Self::Crash { node, .. }
+            | Self::Stop { node }
+            | Self::Suspend { node, .. }
+            | Self::Isolate { node, .. }
+            | Self::Signer { node }
+            | Self::Clock { node, .. } => vec![*node],
+            Self::OneWay { from, to } => vec![*from, *to],
+            Self::PowerCut => (0..nodes).collect(),
+            Self::Partition { side, .. } => (0..nodes).filter(|node| side >> node & 1 == 1).collect(),
+        }
+    }
+
     /// Which nodes are away meanwhile; `None` when it does not count.
     fn away(&self, nodes: usize) -> Option<Vec<usize>> {
         match self {

@@ -1,20 +1,128 @@
 //! What a run leaves behind: its trace, its counters, and the first violation.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+};
 
 /// Lines of a timeline at most; of a longer one the beginning is left out.
 pub const TIMELINE_LINES_MAX: usize = 5000;
+
+/// Marks of a drawing at most; of a longer one the beginning is left out.
+pub const MARKS_MAX: usize = 5000;
+
+/// One thing to be drawn. A lane is the place of a process in [`Run::lanes`]; times are in microseconds of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// A process started.
+    Up {
+        /// When.
+        at_us: u64,
+        /// Which.
+        lane: usize,
+    },
+    /// A process died.
+    Down {
+        /// When.
+        at_us: u64,
+        /// Which.
+        lane: usize,
+    },
+    /// A process was not scheduled.
+    Suspended {
+        /// From when.
+        at_us: u64,
+        /// Until when.
+        until_us: u64,
+        /// Which.
+        lane: usize,
+    },
+    /// A message of the consensus arrived.
+    Message {
+        /// When it was sent.
+        sent_us: u64,
+        /// By which process.
+        from: usize,
+        /// When it arrived.
+        at_us: u64,
+        /// At which process.
+        to: usize,
+        /// What it says.
+        words: String,
+    },
+    /// A message of the consensus was lost on its way.
+    Lost {
+        /// When it was sent.
+        at_us: u64,
+        /// By which process.
+        from: usize,
+        /// To which process; none behind which an adversary stands.
+        to: Option<usize>,
+        /// What it says.
+        words: String,
+    },
+    /// Something was signed, or refused.
+    Signed {
+        /// When.
+        at_us: u64,
+        /// By which process.
+        lane: usize,
+        /// What.
+        words: String,
+        /// Whether the signer refused.
+        refused: bool,
+    },
+    /// A block became final.
+    Committed {
+        /// When.
+        at_us: u64,
+        /// At which process.
+        lane: usize,
+        /// Its height.
+        height: u64,
+        /// The first bytes of its hash, in hex.
+        hash: String,
+        /// Whether a peer gave it.
+        by_catch_up: bool,
+    },
+    /// A fault began.
+    Fault {
+        /// When.
+        at_us: u64,
+        /// When it ends; [`NEVER`](super::plan::NEVER) for one that is not healed.
+        until_us: u64,
+        /// Which processes it hits.
+        lanes: Vec<usize>,
+        /// What it is.
+        words: String,
+    },
+    /// Something about the whole network.
+    Note {
+        /// When.
+        at_us: u64,
+        /// What.
+        words: String,
+    },
+    /// An invariant was broken.
+    Violation {
+        /// When.
+        at_us: u64,
+        /// Which, and how.
+        words: String,
+    },
+}
 
 /// The hash over everything that happened, and the story when it is wanted.
 #[derive(Debug, Clone)]
 pub(crate) struct Trace {
     hash: u64,
-    lines: Option<std::collections::VecDeque<String>>,
+    lines: Option<VecDeque<String>>,
+    marks: VecDeque<Mark>,
 }
 
 impl Trace {
     pub(crate) fn new(told: bool) -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, lines: told.then(Default::default) }
+        Self { hash: 0xcbf2_9ce4_8422_2325, lines: told.then(Default::default), marks: VecDeque::new() }
     }
 
     /// Mixes numbers into the hash (FNV-1a over 64-bit words).
@@ -49,8 +157,23 @@ impl Trace {
         }
     }
 
-    pub(crate) fn finish(self) -> (u64, Vec<String>) {
-        (self.hash, self.lines.unwrap_or_default().into())
+    /// Adds a mark, made only when somebody wants it.
+    pub(crate) fn mark(&mut self, mark: impl FnOnce() -> Mark) {
+        if self.lines.is_some() {
+            if self.marks.len() >= MARKS_MAX {
+                self.marks.pop_front();
+            }
+            self.marks.push_back(mark());
+        }
+    }
+
+    /// The hash alone.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn finish(self) -> (u64, Vec<String>, Vec<Mark>) {
+        (self.hash, self.lines.unwrap_or_default().into(), self.marks.into())
     }
 }
 
@@ -79,6 +202,11 @@ impl Coverage {
     /// How often `what` was met.
     pub fn count(&self, what: &str) -> u64 {
         self.0.get(what).copied().unwrap_or(0)
+    }
+
+    /// Everything that was met, and how often.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(what, count)| (*what, *count))
     }
 
     /// Which of `wanted` were not met.
@@ -132,4 +260,8 @@ pub struct Run {
     pub steps: u64,
     /// The story, when it was asked for.
     pub timeline: Vec<String>,
+    /// The processes by name, for [`Mark`]s.
+    pub lanes: Vec<String>,
+    /// What a drawing shows, when the story was asked for.
+    pub marks: Vec<Mark>,
 }

@@ -40,9 +40,9 @@ impl Rng {
         low + self.below(high.saturating_sub(low).saturating_add(1))
     }
 
-    /// True in so many of a thousand cases.
+    /// True in so many of a thousand cases. Draws whatever `permille` is, so that what follows does not depend on it.
     pub fn chance(&mut self, permille: u32) -> bool {
-        permille > 0 && self.below(1000) < u64::from(permille)
+        self.below(1000) < u64::from(permille)
     }
 
     /// One of the list; `None` when it is empty.

@@ -2,10 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use super::plan::{Fault, Kind};
 
 /// What a network is built to tolerate, by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FaultModel {
     /// Validators stop and restart with their disk; any network.
     Crash,
@@ -69,7 +72,8 @@ impl FromStr for FaultModel {
 }
 
 /// How messages travel between honest nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Network {
     /// Shortest delay, in microseconds.
     pub delay_min_us: u64,
@@ -90,7 +94,8 @@ pub struct Network {
 }
 
 /// How fast a node's own parts answer, and how well.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Kernel {
     /// The longest time a signature takes, in microseconds.
     pub sign_max_us: u64,
@@ -109,7 +114,8 @@ pub struct Kernel {
 }
 
 /// What a signer remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SignerModel {
     /// The guard is durable.
     #[default]
@@ -121,7 +127,8 @@ pub enum SignerModel {
 }
 
 /// Which faults happen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Faults {
     /// How many at least.
     pub count_min: u64,
@@ -161,7 +168,8 @@ impl Faults {
 }
 
 /// What dishonest validators do, whatever the consensus is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// Nothing at all.
     Silent,
@@ -181,7 +189,8 @@ impl Strategy {
 }
 
 /// A scenario. [`Scenario::envelope`] makes those in which nothing may go wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name.
     pub name: String,

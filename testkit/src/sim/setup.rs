@@ -6,6 +6,7 @@ use ed25519_zebra::SigningKey;
 use quorate::{
     ChainId, Hash, Height, PublicKey, Settings, Timestamp, Validator, ValidatorSet,
     consensus::{Context, Tip},
+    signature::Memo,
 };
 
 use super::{
@@ -76,6 +77,9 @@ impl World {
             rules,
             proof,
             by_key: public.iter().enumerate().map(|(node, key)| (*key, node)).collect(),
+            base: base.fork(4),
+            drawn: BTreeMap::new(),
+            memo: Memo::start(),
             actors: Vec::new(),
             actors_of: vec![Vec::new(); nodes],
             now: 0,
@@ -92,8 +96,8 @@ impl World {
             faults,
             cut: BTreeMap::new(),
             links: BTreeMap::new(),
-            in_order: rng.chance(scenario.network.in_order_permille),
-            status: rng.chance(scenario.kernel.status_permille),
+            in_order: base.fork(5).chance(scenario.network.in_order_permille),
+            status: base.fork(6).chance(scenario.kernel.status_permille),
             last_on_link: BTreeMap::new(),
             submitted: Vec::new(),
             healed: false,

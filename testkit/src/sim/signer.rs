@@ -1,5 +1,7 @@
 //! The simulated signer: the guard of a real one, durable by construction.
 
+use std::sync::OnceLock;
+
 use ed25519_zebra::SigningKey;
 use quorate::{
     ChainId, Hash, PublicKey, Signature,
@@ -8,8 +10,17 @@ use quorate::{
 
 use super::scenario::SignerModel;
 
+/// Keys which are computed once.
+const KEYS_KEPT: usize = 64;
+
 /// The key of a simulated node; everybody can compute it.
 pub(crate) fn key_of(node: usize) -> SigningKey {
+    static KEPT: OnceLock<Vec<SigningKey>> = OnceLock::new();
+    let kept = KEPT.get_or_init(|| (0..KEYS_KEPT).map(computed_key).collect());
+    kept.get(node).copied().unwrap_or_else(|| computed_key(node))
+}
+
+fn computed_key(node: usize) -> SigningKey {
     let seed = Hash::of(&[b"quorate simulated key", &node.to_be_bytes()]);
     SigningKey::from(*seed.as_bytes())
 }

@@ -10,6 +10,7 @@ use ed25519_zebra::SigningKey;
 use quorate::{
     Block, FinalityProof, Height, PeerId, PublicKey, ValidatorSet,
     consensus::{BlockLimits, Event, Start, TimerId},
+    signature::Memo,
 };
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     engines::Engines,
     ledger::Rules,
     plan::Fault,
-    record::{Coverage, Run, Trace, Violation},
+    record::{Coverage, Mark, Run, Trace, Violation},
     rng::Rng,
     scenario::Scenario,
 };
@@ -46,10 +47,32 @@ pub(crate) enum Wire {
     Evidence(Bytes),
 }
 
+/// Where and when a message began, for drawings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) lane: usize,
+    pub(crate) at_us: u64,
+}
+
+/// What a number is drawn for; the names are part of what a seed means.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Draw {
+    Link = 1,
+    Origin,
+    Greeting,
+    Signing,
+    Building,
+    Checking,
+    Return,
+    Death,
+    Resuming,
+    Reconnecting,
+}
+
 /// What will happen.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
-    Deliver { actor: usize, life: u32, from: usize, wire: Wire },
+    Deliver { actor: usize, life: u32, from: usize, sent: Sent, wire: Wire },
     Timer { actor: usize, life: u32, id: TimerId, generation: u64 },
     Answer { actor: usize, life: u32, event: Box<Event> },
     Judge { actor: usize, life: u32, block: Block, limits: BlockLimits },
@@ -100,7 +123,12 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) queue: BTreeMap<(u64, u64), Item>,
     pub(crate) sequence: u64,
+    /// For what happens in the same order whatever the faults are.
     pub(crate) rng: Rng,
+    /// For everything else, see [`World::dice`].
+    pub(crate) base: Rng,
+    pub(crate) drawn: BTreeMap<u64, u64>,
+    pub(crate) memo: Memo,
     pub(crate) adversary_rng: Rng,
     pub(crate) checks: Checks,
     pub(crate) inspector: Option<Box<dyn Inspector>>,
@@ -160,6 +188,20 @@ impl World {
         self.queue.insert((at_us.max(self.now), self.sequence), item);
     }
 
+    /// Randomness for one purpose, named by `key`; each time it is asked for the same there is new one.
+    ///
+    /// It does not depend on what else is drawn in the run, so that a schedule without one of its faults is the same schedule as
+    /// far as that fault made no difference: that is what makes shrinking work.
+    pub(crate) fn dice(&mut self, purpose: Draw, key: &[u64]) -> Rng {
+        let mut rng = self.base.fork(purpose as u64);
+        for part in key {
+            rng = rng.fork(*part);
+        }
+        let count = self.drawn.entry(rng.clone().next_u64()).or_default();
+        *count += 1;
+        rng.fork(*count)
+    }
+
     pub(crate) fn life(&self, actor: usize) -> u32 {
         self.actors.get(actor).map_or(0, |actor| actor.life)
     }
@@ -181,6 +223,8 @@ impl World {
         if self.violation.is_none() {
             let Breach { invariant, detail } = breach;
             self.trace.tell(self.now, || format!("VIOLATION {invariant}: {detail}"));
+            let at_us = self.now;
+            self.trace.mark(|| Mark::Violation { at_us, words: format!("{invariant}: {detail}") });
             self.violation = Some(Violation { invariant, detail, at_us: self.now });
         }
     }
@@ -240,7 +284,8 @@ impl World {
             Ok(engine) => engine,
             Err(error) => return self.breach(Breach::new("H2 panic", format!("engine can't be made: {error}"))),
         };
-        let origin = self.rng.below(1 << 40);
+        let life = u64::from(self.life(at));
+        let origin = self.dice(Draw::Origin, &[at as u64, life]).below(1 << 40);
         let now = self.now;
         let Some(actor) = self.actors.get_mut(at) else { return };
         if actor.is_up() {
@@ -268,6 +313,7 @@ impl World {
             let record = saved.as_ref().map_or("no record".into(), |bytes| format!("a record of {} B", bytes.len()));
             format!("{name} starts at height {height} with {record}")
         });
+        self.trace.mark(|| Mark::Up { at_us: now, lane: at });
         if life > 0 {
             self.coverage.met("restarts");
         }
@@ -287,15 +333,17 @@ impl World {
     /// Connects to everybody, learns what waits, and begins to look around.
     fn greet(&mut self, at: usize) {
         let life = self.life(at);
+        let mut rng = self.dice(Draw::Greeting, &[at as u64, u64::from(life)]);
         for node in 0..self.nodes() {
-            let soon = self.now + self.rng.within(1, self.scenario.network.delay_max_us / 5 + 1);
+            let soon = self.now + rng.within(1, self.scenario.network.delay_max_us / 5 + 1);
             self.post(soon, Item::Connect { actor: at, life, node });
         }
+        let mut learning = rng.fork(1);
         for transaction in self.submitted.clone() {
-            let soon = self.now + self.rng.within(1, self.scenario.network.delay_max_us + 1);
+            let soon = self.now + learning.within(1, self.scenario.network.delay_max_us + 1);
             self.post(soon, Item::Learn { actor: at, life, transaction });
         }
-        let soon = self.now + self.rng.below(TICK_US);
+        let soon = self.now + rng.below(TICK_US);
         self.post(soon, Item::Tick { actor: at, life });
     }
 
@@ -326,6 +374,18 @@ impl World {
 
     pub(crate) fn wake_adversary(&mut self, at_us: u64, token: u64) {
         self.post(at_us, Item::Wake(token));
+    }
+
+    /// The processes, and dishonest nodes behind which stands an adversary, by name.
+    fn lanes(&self) -> Vec<String> {
+        let actors = self.actors.iter().map(|actor| actor.name.clone());
+        actors.chain(self.checks.corrupt.iter().map(|node| format!("byz{node}"))).collect()
+    }
+
+    /// The lane of a dishonest node without a process.
+    pub(crate) fn lane_of_adversary(&self, node: usize) -> usize {
+        let place = self.checks.corrupt.iter().position(|one| *one == node).unwrap_or(0);
+        self.actors.len() + place
     }
 
     fn deadline(&mut self) {
@@ -389,7 +449,8 @@ impl World {
         self.coverage.add("nodes", lives.len() as u64);
         self.coverage.add("heights decided", self.checks.height());
         let height = self.checks.height();
-        let (trace_hash, timeline) = self.trace.finish();
+        let lanes = self.lanes();
+        let (trace_hash, timeline, marks) = self.trace.finish();
         Run {
             seed,
             violation: self.violation,
@@ -399,6 +460,8 @@ impl World {
             virtual_ms: now / 1000,
             steps: self.steps,
             timeline,
+            lanes,
+            marks,
         }
     }
 }

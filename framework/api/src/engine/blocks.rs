@@ -21,7 +21,7 @@ pub enum Judgement {
     Invalid(String),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     block: Block,
     seen_at: Instant,
@@ -29,7 +29,7 @@ struct Entry {
 }
 
 /// The blocks, the one used last at the end.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Blocks(Vec<Entry>);
 
 impl Blocks {
@@ -65,6 +65,20 @@ impl Blocks {
     /// What is known of the block; `None` when it is not here.
     pub fn judgement(&self, hash: &Hash) -> Option<&Judgement> {
         self.entry(hash).map(|entry| &entry.judgement)
+    }
+
+    /// Feeds what is held into a hasher: for a search through an engine's states.
+    pub fn hash_state(&self, into: &mut impl std::hash::Hasher) {
+        use std::hash::Hash as _;
+        for entry in &self.0 {
+            let judgement = match &entry.judgement {
+                Judgement::Unasked => 0,
+                Judgement::Asked => 1,
+                Judgement::Valid => 2,
+                Judgement::Invalid(_) => 3,
+            };
+            (entry.block.hash(), judgement).hash(into);
+        }
     }
 
     /// Whether it was built or found valid here.

@@ -23,7 +23,7 @@ pub const AHEAD_MAX: usize = 64;
 /// Who is more heights ahead than this is greeted.
 pub const HEIGHTS_AHEAD: u64 = 2;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Peer {
     answers: u32,
     refilled: Instant,
@@ -39,7 +39,7 @@ impl Peer {
 }
 
 /// All peers that were heard of.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Peers(BTreeMap<PeerId, Peer>);
 
 impl Peers {

@@ -28,7 +28,7 @@ impl Claim {
 }
 
 /// The last [`VERIFIED_MAX`] good signatures.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Verified {
     known: BTreeSet<Hash>,
     order: VecDeque<Hash>,

@@ -1,4 +1,4 @@
-//! Tendermint in the simulator: its scenarios, its own checks, and its messages in words.
+//! Tendermint in the simulator: its scenarios and its own checks.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod describe;
@@ -19,7 +19,7 @@ pub(crate) fn run(scenario: &Scenario, seeds: std::ops::Range<u64>, threads: usi
     let plugin: &dyn ConsensusPlugin = &TendermintPlugin;
     let inspector = || -> Box<dyn Inspector> { Box::new(LockInspector::default()) };
     let campaign = Campaign {
-        scenario: scenario.clone(),
+        scenarios: vec![scenario.clone()],
         engines: &plugin,
         kinds: Some(KINDS),
         inspector: Some(&inspector),
@@ -27,6 +27,7 @@ pub(crate) fn run(scenario: &Scenario, seeds: std::ops::Range<u64>, threads: usi
         from: seeds.start,
         seeds: seeds.end - seeds.start,
         threads,
+        progress: None,
     };
     match campaign.run() {
         Ok(report) => report,
@@ -66,6 +67,6 @@ impl Inspector for LockInspector {
     }
 
     fn describe(&self, bytes: &[u8]) -> Option<String> {
-        describe::message(bytes)
+        TendermintPlugin.describe_message(bytes)
     }
 }

@@ -33,7 +33,7 @@ use crate::{
 const WAKE: u64 = 1;
 
 /// The block decided last, for those who are one behind.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Last {
     qc: QuorumCertificate,
     block: Option<Block>,
@@ -41,6 +41,7 @@ struct Last {
 }
 
 /// One validator, or an observer.
+#[derive(Clone)]
 pub(crate) struct Engine {
     chain_id: ChainId,
     rules: Rules,
@@ -117,6 +118,16 @@ impl Engine {
 
     fn height(&self) -> Height {
         self.tip.height.next()
+    }
+
+    /// All on which its next steps at this height depend, but for what it remembers of signatures, which follow from what is signed,
+    /// and of how often peers were answered.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn hash_state(&self, into: &mut impl std::hash::Hasher) {
+        use std::hash::Hash as _;
+        (self.me, self.height(), &self.halted, self.held_back.len(), self.missed, self.cut_off).hash(into);
+        self.deadlines.hash(into);
+        self.at.hash_state(into);
     }
 
     fn has(&self, bug: PlantedBug) -> bool {

@@ -112,7 +112,7 @@ pub(crate) enum Proposing {
 }
 
 /// One round; gone with it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct AtRound {
     pub(crate) first: Option<Seen>,
     pub(crate) second: Option<Seen>,
@@ -163,7 +163,7 @@ impl StoredTimeout {
 pub(crate) type VoteKey = (Round, VoteKind, ValidatorIndex);
 
 /// One height; gone with it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct AtHeight {
     pub(crate) round: Round,
     pub(crate) entered: Instant,
@@ -231,6 +231,33 @@ impl AtHeight {
         }
     }
 
+    /// See [`Engine::hash_state`](super::Engine::hash_state).
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn hash_state(&self, into: &mut impl std::hash::Hasher) {
+        use std::hash::Hash as _;
+        let current = &self.current;
+        let seen = |seen: &Option<Seen>| seen.as_ref().map(|seen| (seen.hash, seen.justify));
+        let proposing = match &current.proposing {
+            Proposing::Not => (0, None),
+            Proposing::Due => (1, None),
+            Proposing::Building(_) => (2, None),
+            Proposing::Built(block) => (3, Some(block.hash())),
+            Proposing::Done => (4, None),
+        };
+        (self.round, self.entered, self.due, self.awake, self.over, self.decided_in_wait, self.high()).hash(into);
+        self.entry.as_ref().map(|tc| (tc.round, tc.high_qc.as_ref().map(|qc| (qc.round, qc.block_hash)))).hash(into);
+        (seen(&current.first), seen(&current.second), proposing, current.waited, current.snapshot).hash(into);
+        (current.prepared, current.committed, current.timed_out, current.timeout_asked).hash(into);
+        self.blocks.hash_state(into);
+        (&self.prepared, &self.accused, self.last_asked).hash(into);
+        self.votes.iter().for_each(|(key, (hash, _))| (key, hash).hash(into));
+        self.timeouts.iter().for_each(|(key, timeout)| (key, timeout.high()).hash(into));
+        self.left.iter().for_each(|(round, left)| (round, left.block_hash).hash(into));
+        self.decided.as_ref().map(|one| (one.qc.block_hash, one.asked_for_body, one.committing)).hash(into);
+        self.asked.iter().for_each(|(guard, (digest, _))| (guard, digest).hash(into));
+        self.own.iter().for_each(|(step, (round, bytes))| (step, round, bytes).hash(into));
+    }
+
     pub(crate) fn high_round(&self) -> Option<Round> {
         self.high_qc.as_ref().map(|qc| qc.round)
     }
@@ -255,7 +282,7 @@ impl AtHeight {
 }
 
 /// When something is to be looked at again; a field is cleared when its time has come.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Deadlines {
     /// The round is given up.
     pub(crate) round: Option<Instant>,

@@ -43,7 +43,7 @@ pub(crate) fn run(
     let engines: &dyn Engines = &made;
     let inspector = || -> Box<dyn Inspector> { Box::new(PoaInspector::default()) };
     let campaign = Campaign {
-        scenario: scenario.clone(),
+        scenarios: vec![scenario.clone()],
         engines,
         kinds: Some(KINDS),
         inspector: Some(&inspector),
@@ -51,6 +51,7 @@ pub(crate) fn run(
         from: seeds.start,
         seeds: seeds.end - seeds.start,
         threads,
+        progress: None,
     };
     match campaign.run() {
         Ok(report) => report,
@@ -113,6 +114,6 @@ impl Inspector for PoaInspector {
     }
 
     fn describe(&self, bytes: &[u8]) -> Option<String> {
-        describe::message(bytes)
+        PoaPlugin.describe_message(bytes)
     }
 }

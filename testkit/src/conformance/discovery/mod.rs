@@ -109,7 +109,7 @@ const TABLE: &[(Rule, Trial)] = &[
     (
         Rule {
             name: "nodes of another network are not found",
-            sentence: "The network: records of another are ignored.",
+            sentence: "The network: nodes of another are not to be dialled.",
             file: CONTRACT,
         },
         finding::other_network,

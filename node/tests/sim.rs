@@ -1,0 +1,124 @@
+//! `quorate sim` as its users meet it: what it finds, how it says so, and that it can be run again.
+
+#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+fn sim(arguments: &[&str]) -> Output {
+    let command =
+        Command::new(env!("CARGO_BIN_EXE_quorate")).arg("sim").args(arguments).env_remove("RUST_LOG").output();
+    command.unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+const CRASH: [&str; 6] = ["--consensus", "poa", "--fault-model", "crash", "--nodes", "3"];
+
+#[test]
+fn nothing_is_wrong_inside_the_promise_whatever_the_threads() {
+    let on = |threads: &str| {
+        let output = sim(&[&CRASH[..], &["--seeds", "13", "--threads", threads, "--json"]].concat());
+        assert_eq!(code(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+        json(&output)
+    };
+    let (one, two) = (on("1"), on("2"));
+    assert_eq!(one["schedules"], 13);
+    assert!(one["violation"].is_null());
+    assert!(one["counters"]["blocks committed by engines"].as_u64().unwrap() > 0);
+    assert!(one["tolerates"].as_str().unwrap().contains("1 may stop at any time"));
+    for key in ["fingerprint", "counters", "steps", "not_met"] {
+        assert_eq!(one[key], two[key], "{key}");
+    }
+}
+
+#[test]
+fn a_violation_is_shrunk_drawn_and_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (page, file) = (folder.path().join("t.html"), folder.path().join("s.json"));
+    let (page_name, file_name) = (page.to_str().unwrap(), file.to_str().unwrap());
+    let beyond = [&CRASH[..], &["--scenario", "beyond-dishonest"]].concat();
+    let output = sim(&[&beyond[..], &["--timeline", page_name, "--schedule-out", file_name, "--json"]].concat());
+    assert_eq!(code(&output), 1);
+    let found = json(&output)["violation"].clone();
+    let invariant = found["invariant"].as_str().unwrap();
+    assert!(["S1 agreement", "S2 strong finality", "S3 certificate uniqueness"].contains(&invariant), "{invariant}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains(invariant));
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("class=\"violation\"") && page.contains("k-Prepare") && !page.contains("://"));
+
+    // The schedule from its file.
+    let again = sim(&["--schedule", file_name, "--json"]);
+    assert_eq!(code(&again), 1);
+    let again = json(&again);
+    assert_eq!(again["violation"]["detail"], found["detail"]);
+    assert_eq!(again["timeline"], found["timeline"]);
+
+    // The seed by the command that was printed.
+    let seed = found["seed"].to_string();
+    let by_seed = sim(&[&beyond[..], &["--seed", &seed, "--json"]].concat());
+    assert_eq!(json(&by_seed)["violation"], found);
+    assert!(found["replay"].as_str().unwrap().ends_with(&format!("--scenario beyond-dishonest --seed {seed}")));
+    let told = sim(&[&beyond[..], &["--seed", &seed]].concat());
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("Proposal r0") && told.contains("VIOLATION"), "{told}");
+}
+
+#[test]
+fn every_consensus_can_be_tortured_but_one_that_only_watches() {
+    let solo = sim(&["--consensus", "solo", "--seeds", "24", "--json"]);
+    assert_eq!(code(&solo), 0, "{}", String::from_utf8_lossy(&solo.stdout));
+    assert_eq!(json(&solo)["validators"], 1);
+    let follower = sim(&["--consensus", "follower"]);
+    assert_eq!(code(&follower), 2);
+    assert!(String::from_utf8_lossy(&follower.stderr).contains("only watches"));
+}
+
+#[test]
+fn settings_come_from_a_file_or_a_genesis() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own.toml");
+    let settings = "fault_model = \"byzantine\"\nblock_interval_ms = 300\nblock_transactions_max = 4\n\
+                    block_bytes_max = 65536\ndelta_ms = 100\nempty_blocks = \"never\"\n";
+    fs::write(&own, settings).unwrap();
+    let run = |file: &std::path::Path, more: &[&str]| {
+        let file = file.to_str().unwrap();
+        sim(&[&["--consensus", "poa", "--settings", file, "--seeds", "2", "--json"], more].concat())
+    };
+    let output = run(&own, &["--validators", "4", "--scenario", "twins"]);
+    assert_eq!(code(&output), 0, "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(json(&output)["tolerates"].as_str().unwrap().contains("however slow the network is"));
+    let genesis = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../node-configs/genesis.toml");
+    let output = run(&genesis, &["--scenario", "calm"]);
+    assert_eq!(code(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(json(&output)["validators"], 3);
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_what_was_meant() {
+    for (arguments, expected) in [
+        (vec![], "--consensus"),
+        (vec!["--consensus", "poa", "--fault-model", "none"], "byzantine-sync"),
+        (vec!["--consensus", "poa", "--scenario", "storms"], "power-cuts"),
+        (vec!["--consensus", "poa", "--fault-model", "crash", "--scenario", "twins"], "does not apply"),
+        (vec!["--consensus", "poa", "--seed", "1", "--seeds", "2"], "cannot be used with"),
+        (vec!["--consensus", "solo", "--validators", "3"], "for one validator"),
+    ] {
+        let output = sim(&arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+    }
+    let unknown = sim(&["--consensus", "raft"]);
+    assert_eq!(code(&unknown), 70);
+}

@@ -1,0 +1,160 @@
+//! A flood of messages does not hold up timers: the loop looks at what is due before each message.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use quorate::{
+    Bytes, Consensus, FinalityProof, Instant,
+    consensus::{Action, Context, EngineStatus, Event},
+    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
+};
+use quorate_kernel::{
+    config::Config,
+    key::NodeKey,
+    node::{Node, NodeOptions, Running},
+    registry::Registry,
+};
+use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryStoragePlugin, MemoryTransportPlugin};
+
+const NAMES: [&str; 2] = ["validator-1", "validator-2"];
+
+/// Messages of the flood: all of them wait while the first are handled.
+const FLOOD: usize = 300;
+
+/// How often the timer is set.
+const EVERY: Duration = Duration::from_millis(20);
+
+/// How long a message keeps the engine busy.
+const BUSY: Duration = Duration::from_millis(4);
+
+/// What one engine saw.
+#[derive(Debug, Default)]
+struct Seen {
+    messages: AtomicU64,
+    timers: AtomicU64,
+    /// The most messages that were handled while a timer was due.
+    overtaken_max: AtomicU64,
+}
+
+/// An engine which floods its peer, and notes how late its own timer fires, counted in messages.
+struct Busy {
+    floods: bool,
+    due: Instant,
+    overtaken: u64,
+    seen: Arc<Seen>,
+}
+
+impl Busy {
+    fn set(&mut self, now: Instant, out: &mut Vec<Action>) {
+        self.due = now.after(EVERY);
+        self.overtaken = 0;
+        out.push(Action::SetTimer { id: 1, at: self.due });
+    }
+}
+
+impl Consensus for Busy {
+    fn step(&mut self, now: Instant, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Start(start) => {
+                self.floods = start.me.is_some_and(|me| me.0 == 0);
+                self.set(now, out);
+            }
+            Event::PeerUp { .. } if self.floods => {
+                out.extend((0..FLOOD).map(|_| Action::Broadcast(Bytes::from_static(b"flood"))));
+            }
+            Event::Message { .. } => {
+                if self.due <= now {
+                    self.overtaken += 1;
+                    self.seen.overtaken_max.fetch_max(self.overtaken, Ordering::Relaxed);
+                }
+                std::thread::sleep(BUSY);
+                self.seen.messages.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Timer { .. } => {
+                self.seen.timers.fetch_add(1, Ordering::Relaxed);
+                self.set(now, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn status(&self, _now: Instant) -> EngineStatus {
+        EngineStatus::default()
+    }
+}
+
+struct BusyPlugin(Arc<Seen>);
+
+impl ConsensusPlugin for BusyPlugin {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::new("busy", "1.0.0", "is busy")
+    }
+
+    fn check(&self, _context: &Context) -> Result<ConsensusReport, SetupError> {
+        Ok(ConsensusReport::default())
+    }
+
+    fn build(&self, _context: &Context) -> Result<Box<dyn Consensus>, SetupError> {
+        Ok(Box::new(Busy { floods: false, due: Instant(0), overtaken: 0, seen: Arc::clone(&self.0) }))
+    }
+
+    fn proof(&self, context: &Context) -> Result<Arc<dyn FinalityProof>, SetupError> {
+        // It decides nothing; any proof will do.
+        let context = Context { validators: context.validators.clone(), ..context.clone() };
+        quorate_solo::SoloPlugin.proof(&context)
+    }
+}
+
+fn start(hub: &Hub, directory: &std::path::Path, name: &str, seen: &Arc<Seen>) -> Running {
+    let registry = Registry::new()
+        .with_consensus(BusyPlugin(Arc::clone(seen)))
+        .with_storage(MemoryStoragePlugin::new())
+        .with_transport(MemoryTransportPlugin::new(hub))
+        .with_discovery(MemoryDiscoveryPlugin::new(hub))
+        .with_application(quorate_kv::KvPlugin);
+    let text = format!(
+        "[node]\nname = \"{name}\"\nrole = \"validator\"\ngenesis = \"genesis.toml\"\nkey_file = \"{name}.key\"\n\
+         data_dir = \"{name}\"\n[consensus]\nplugin = \"busy\"\n[storage]\nplugin = \"memory\"\n\
+         [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n"
+    );
+    let config = Config::parse("node.toml", &text, directory, &[]).unwrap();
+    let assembly = config.assemble(&registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)));
+    Node::start(assembly, &NodeOptions { new_validator: true, version: "test" }).unwrap()
+}
+
+/// A timer that is late by more than a part of Delta makes `byzantine-sync` believe that the process was suspended, and not vote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_due_timer_is_overtaken_by_no_more_than_one_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut genesis = String::from(
+        "chain_name = \"test\"\ngenesis_time = 2026-01-01T00:00:00Z\n[consensus]\nplugin = \"busy\"\nblock_interval_ms = 0\n\
+         block_transactions_max = 1\nblock_bytes_max = 65536\nempty_blocks = \"never\"\n\
+         [application]\nplugin = \"kv\"\nvalue_bytes_max = 16\n",
+    );
+    for name in NAMES {
+        let key = NodeKey::development(name);
+        genesis.push_str(&format!("[[validator]]\nname = \"{name}\"\npublic_key = \"{}\"\n", key.public_key()));
+        key.save_new(&directory.path().join(format!("{name}.key"))).unwrap();
+    }
+    std::fs::write(directory.path().join("genesis.toml"), genesis).unwrap();
+    let hub = Hub::new();
+    let (flooding, flooded) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
+    let nodes = [start(&hub, directory.path(), NAMES[1], &flooded), start(&hub, directory.path(), NAMES[0], &flooding)];
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while flooded.messages.load(Ordering::Relaxed) < FLOOD as u64 {
+        assert!(tokio::time::Instant::now() < deadline, "{flooded:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+    assert!(flooded.timers.load(Ordering::Relaxed) > 5, "{flooded:?}");
+    assert!(flooded.overtaken_max.load(Ordering::Relaxed) <= 1, "{flooded:?}");
+}
