@@ -124,6 +124,9 @@ fn inspect_tells_what_a_library_says_of_itself() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["plugins"].as_array().unwrap().len(), 4);
     assert_eq!(found["plugins"][0]["schema"]["properties"]["fault"]["type"], "string");
+    let poa = built("quorate_poa_dylib").display().to_string();
+    let found: Value = serde_json::from_slice(&quorate(&["plugin", "inspect", "--json", &poa]).stdout).unwrap();
+    assert_eq!(found["plugins"][0]["schema"]["properties"]["delta_ms"]["type"], "integer", "from its example");
     let output = quorate(&["plugin", "inspect", "./none.so"]);
     assert_eq!(output.status.code(), Some(70));
     assert!(text(&output.stderr).contains("plugin library `./none.so`: file not found"));

@@ -27,6 +27,8 @@
 //!    what they may ask of the node is in [`node`].
 //! 4. [`plugin`]: what a TOML name resolves to; [`settings`]: a plugin's own table, with errors that point into it; [`pacing`]: what
 //!    consensus plugins say alike of their blocks; [`engine`]: parts that engines have in common.
+//! 4. [`plugin`]: what a TOML name resolves to; [`settings`]: a plugin's own table, with errors that point into it;
+//!    [`schema`]: its form, for programs.
 //! 5. [`genesis`] and [`receipt`]: what anybody can check offline.
 //!
 //! A new consensus, store or application needs nothing of tokio and no `unsafe`.
@@ -44,6 +46,7 @@ pub mod pacing;
 pub mod plugin;
 pub mod primitives;
 pub mod receipt;
+pub mod schema;
 pub mod service;
 pub mod settings;
 pub mod signature;

@@ -34,7 +34,8 @@ pub struct Descriptor {
     pub summary: &'static str,
     /// An example of its own settings, every key commented; parses as they do. Empty when it has none.
     pub example: &'static str,
-    /// The JSON schema of the settings which the example shows, as text. Empty when the example is all that it says of them.
+    /// The JSON schema of the settings which the example shows, as text. Empty when the example is all that it says of them; see
+    /// [`Descriptor::settings_schema`].
     pub schema: &'static str,
     /// What it promises beyond the contract of its slot, by the names which that slot's conformance suite knows, such as
     /// `S1 agreement`.
@@ -45,6 +46,11 @@ impl Descriptor {
     /// A plugin without settings which promises the contract of its slot and no more.
     pub const fn new(name: &'static str, version: &'static str, summary: &'static str) -> Self {
         Self { name, version, summary, example: "", schema: "", promises: &[] }
+    }
+
+    /// The JSON schema of its settings, as text: its own, or that of its example.
+    pub fn settings_schema(&self) -> String {
+        if self.schema.is_empty() { crate::schema::of_example(self.example).to_string() } else { self.schema.into() }
     }
 
     /// The same with an example of its settings.

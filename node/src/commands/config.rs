@@ -8,7 +8,7 @@ use quorate_kernel::{
     config::{Config, ENVIRONMENT_PREFIX},
     pool::PoolLimits,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use toml::de::{DeTable, DeValue};
 
 use crate::{bundled, commands::run::overrides, exit::Failure, output};
@@ -263,58 +263,40 @@ fn slot_schema(plugins: &[(&'static str, Descriptor)], slot: &str) -> Value {
         .map(|plugin| {
             json!({
                 "if": {"properties": {"plugin": {"const": plugin.name}}},
-                "then": {"description": plugin.summary, "properties": example_properties(own_example(slot, plugin))},
+                "then": {"description": plugin.summary, "properties": own_properties(slot, plugin)},
             })
         })
         .collect();
-    let mut schema = json!({
-        "type": "object",
-        "required": ["plugin"],
-        "properties": {
-            "plugin": {"type": "string", "description": "The plugin that fills this slot.", "examples": names},
-        }
+    let text = |description: &str| json!({"type": "string", "description": description});
+    let mut properties = json!({
+        "plugin": {"type": "string", "description": "The plugin that fills this slot.", "examples": names},
+        "library": text("The shared library which has the plugin; relative to this file. Without it the program has it."),
+        "sha256": text("The SHA-256 which the library must have."),
     });
+    if let (Some(object), "consensus") = (properties.as_object_mut(), slot) {
+        let library = "Of a node that only watches: the library of the consensus which genesis names.";
+        object.insert("proof_library".into(), text(library));
+        object.insert("proof_sha256".into(), text("The SHA-256 which that library must have."));
+    }
+    let mut schema = json!({"type": "object", "required": ["plugin"], "properties": properties});
     if let (Some(object), false) = (schema.as_object_mut(), variants.is_empty()) {
         object.insert("allOf".into(), variants.into());
     }
     schema
 }
 
+/// What a plugin says of its settings, if they are the node's own.
+fn own_properties(slot: &str, plugin: &Descriptor) -> Value {
+    if matches!(slot, "consensus" | "application") {
+        return json!({});
+    }
+    let schema = serde_json::from_str::<Value>(&plugin.settings_schema()).unwrap_or_default();
+    schema.get("properties").cloned().unwrap_or_else(|| json!({}))
+}
+
 /// A plugin's example, if it is of the node's own settings: for consensus and application it is of what stands in genesis.
 fn own_example(slot: &str, plugin: &Descriptor) -> &'static str {
     if matches!(slot, "consensus" | "application") { "" } else { plugin.example }
-}
-
-/// Properties of a plugin from its example: each key's type and default, described by the comment above it.
-fn example_properties(example: &str) -> Map<String, Value> {
-    let Ok(table) = example.parse::<toml::Table>() else { return Map::new() };
-    let mut comment = String::new();
-    let mut comments: BTreeMap<&str, String> = BTreeMap::new();
-    for line in example.lines().map(str::trim) {
-        if let Some(text) = line.strip_prefix('#') {
-            comment = format!("{comment} {}", text.trim()).trim().to_owned();
-        } else {
-            if let Some((key, _)) = line.split_once('=') {
-                comments.insert(key.trim(), comment.clone());
-            }
-            comment.clear();
-        }
-    }
-    table
-        .iter()
-        .map(|(key, value)| {
-            let kind = match value {
-                toml::Value::String(_) | toml::Value::Datetime(_) => "string",
-                toml::Value::Integer(_) => "integer",
-                toml::Value::Float(_) => "number",
-                toml::Value::Boolean(_) => "boolean",
-                toml::Value::Array(_) => "array",
-                toml::Value::Table(_) => "object",
-            };
-            let description = comments.get(key.as_str()).cloned().unwrap_or_default();
-            (key.clone(), json!({"type": kind, "description": description}))
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -329,12 +311,5 @@ mod tests {
         assert_eq!(value("a.token"), "(hidden)");
         assert_eq!(value("a.admin_token_file"), "f");
         assert_eq!(value("service.0.password"), "(hidden)");
-    }
-
-    #[test]
-    fn an_examples_comments_become_descriptions() {
-        let properties = example_properties("# Where clients ask.\n# And more.\nlisten = \"a\"\n\nmax = 3\n");
-        assert_eq!(properties["listen"], json!({"type": "string", "description": "Where clients ask. And more."}));
-        assert_eq!(properties["max"], json!({"type": "integer", "description": ""}));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use quorate::plugin::Descriptor;
 use quorate_abi::host;
 use serde_json::{Value, json};
 
@@ -107,6 +108,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                 "origin": "bundled",
                 "summary": plugin.summary,
                 "example": plugin.example,
+                "schema": schema(plugin),
                 "promises": plugin.promises,
             })
         });
@@ -125,6 +127,11 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a plugin says of its settings, for programs.
+fn schema(about: &Descriptor) -> Value {
+    serde_json::from_str(&about.settings_schema()).unwrap_or(Value::Null)
+}
+
 fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     let shown = args.library.display().to_string();
     libraries::try_in_child(Trial::Library(&args.library))?;
@@ -140,7 +147,7 @@ fn inspect(args: &InspectArgs) -> Result<(), Failure> {
                 "version": about.version,
                 "summary": about.summary,
                 "example": about.example,
-                "schema": serde_json::from_str::<Value>(about.schema).unwrap_or(Value::Null),
+                "schema": schema(&about),
                 "promises": about.promises,
             })
         });
@@ -156,10 +163,8 @@ fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     for plugin in &library.plugins {
         let about = plugin.descriptor();
         output::line(&format!("\n{} plugin `{}` {}: {}", plugin.slot(), about.name, about.version, about.summary))?;
-        for (what, text) in [("promises", about.promises.join(", ").as_str()), ("settings' schema", about.schema)] {
-            if !text.is_empty() {
-                output::line(&format!("{what}: {}", text.trim_end()))?;
-            }
+        if !about.promises.is_empty() {
+            output::line(&format!("promises: {}", about.promises.join(", ")))?;
         }
         if !about.example.is_empty() {
             output::line(&format!("an example of its settings:\n{}", about.example.trim_end()))?;

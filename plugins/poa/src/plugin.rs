@@ -49,6 +49,27 @@ rebroadcast_ms = 2000
 suspension_ms = 100
 "#;
 
+/// The simulator's invariants, which hold in all three fault models.
+const PROMISES: &[&str] = &[
+    "S1 agreement",
+    "S2 strong finality",
+    "S3 certificate uniqueness",
+    "S4 chain",
+    "S5 validity",
+    "S6 proof",
+    "S7 double signature",
+    "S8 commit after timeout",
+    "S9 evidence",
+    "S12 conflict",
+    "L1 first honest round",
+    "L2 progress",
+    "L3 bounds",
+    "F1 determinism",
+    "H1 halt",
+    "H2 panic",
+    "P1 accusation",
+];
+
 impl ConsensusPlugin for PoaPlugin {
     fn descriptor(&self) -> Descriptor {
         Descriptor::new(
@@ -57,6 +78,7 @@ impl ConsensusPlugin for PoaPlugin {
             "validators take turns, and a quorum of them makes each block final",
         )
         .with_example(EXAMPLE)
+        .with_promises(PROMISES)
     }
 
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError> {
