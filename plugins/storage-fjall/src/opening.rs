@@ -65,7 +65,17 @@ pub(crate) struct Opened {
     /// The number of the last commit.
     pub(crate) commits: u64,
     /// Whoever has it has the store.
-    pub(crate) lock: Arc<File>,
+    pub(crate) lock: Arc<Lock>,
+}
+
+/// The lock which one process holds as long as it has the store open.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not do: a process that is being started at this instant has the file open too, until it runs its program.
+        drop(self.0.unlock());
+    }
 }
 
 /// Opens the store in `directory`, or makes it.
@@ -88,15 +98,15 @@ pub(crate) fn open(directory: &Path, cache_bytes: u64) -> Result<Opened, Storage
     Ok(Opened { database, keyspace, acknowledged, commits, lock: Arc::new(lock) })
 }
 
-/// Takes the lock which one process holds as long as it has the store open.
-fn lock(directory: &Path) -> Result<File, StorageError> {
+/// Takes the lock.
+fn lock(directory: &Path) -> Result<Lock, StorageError> {
     const ACTION: &str = "lock chain.fjall.lock";
     let path = directory.join(LOCK);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     // A data directory that is missing is no damage: nothing was ever in it.
     let file = open.map_err(|source| StorageError::Io { action: ACTION, source })?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(StorageError::Locked(directory.join(FOLDER).display().to_string())),
         Err(TryLockError::Error(source)) => Err(StorageError::Io { action: ACTION, source }),
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -17,7 +16,7 @@ use quorate::{
 use crate::{
     count::{self, Acknowledged},
     failure::{Contained, from_fjall, guarded},
-    opening::{self, Opened},
+    opening::{self, Lock, Opened},
     record::{self, COUNT_KEY},
     view::View,
 };
@@ -43,7 +42,7 @@ pub(crate) struct FjallStore {
     commits: Mutex<u64>,
     /// Why nothing works any more, after a failed commit.
     failure: OnceLock<String>,
-    lock: Arc<File>,
+    lock: Arc<Lock>,
 }
 
 impl FjallStore {

@@ -1,6 +1,6 @@
 //! A consistent view of the store, kept by fjall for as long as it lives.
 
-use std::{fs::File, sync::Arc};
+use std::sync::Arc;
 
 use fjall::{Database, Keyspace, Readable};
 use quorate::{
@@ -10,6 +10,7 @@ use quorate::{
 
 use crate::{
     failure::{Contained, from_fjall, guarded},
+    opening::Lock,
     record,
 };
 
@@ -17,12 +18,12 @@ use crate::{
 pub(crate) struct View {
     tree: Contained<(fjall::Snapshot, Keyspace)>,
     /// While it lives no other process may change the files.
-    _lock: Arc<File>,
+    _lock: Arc<Lock>,
 }
 
 impl View {
     /// The state committed last.
-    pub(crate) fn new(database: &Database, keyspace: &Keyspace, lock: Arc<File>) -> Self {
+    pub(crate) fn new(database: &Database, keyspace: &Keyspace, lock: Arc<Lock>) -> Self {
         Self { tree: Contained::new((database.snapshot(), keyspace.clone())), _lock: lock }
     }
 }
