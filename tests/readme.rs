@@ -20,8 +20,10 @@ const RUN: [&str; 2] = ["README.md", "docs/rpc.md"];
 const FIRST_TERMINAL: &str = "cargo run --release -- devnet";
 
 /// Commands, or beginnings of commands, which are not run here, and why.
-const NOT_RUN: [(&str, &str); 2] = [
+const NOT_RUN: [(&str, &str); 4] = [
     ("./tests/run.sh", "it runs this test"),
+    ("cargo bench --bench network", "tests/bench.rs measures the same with tiny counts"),
+    ("quorate sim ", "node/tests/sim.rs runs it with fewer seeds"),
     ("cargo run -p quorate-examples --example ", "examples/tests/run.rs runs these programs"),
 ];
 

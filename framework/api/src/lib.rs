@@ -25,10 +25,8 @@
 //! 2. The synchronous slots: [`consensus`], [`application`], [`storage`].
 //! 3. The slots that run beside the kernel's loop as actors: [`transport`], [`discovery`], [`service`];
 //!    what they may ask of the node is in [`node`].
-//! 4. [`plugin`]: what a TOML name resolves to; [`settings`]: a plugin's own table, with errors that point into it; [`pacing`]: what
-//!    consensus plugins say alike of their blocks; [`engine`]: parts that engines have in common.
-//! 4. [`plugin`]: what a TOML name resolves to; [`settings`]: a plugin's own table, with errors that point into it;
-//!    [`schema`]: its form, for programs.
+//! 4. [`plugin`]: what a TOML name resolves to; [`settings`]: a plugin's own table, with errors that point into it; [`schema`]: its form,
+//!    for programs; [`pacing`]: what consensus plugins say alike of their blocks; [`engine`]: parts that engines have in common.
 //! 5. [`genesis`] and [`receipt`]: what anybody can check offline.
 //!
 //! A new consensus, store or application needs nothing of tokio and no `unsafe`.

@@ -19,27 +19,52 @@ const HELD_BYTES_MAX: usize = 256 << 20;
 
 /// A locked file.
 #[derive(Debug)]
-pub(crate) struct FileMedium(pub(crate) File);
+pub(crate) struct FileMedium {
+    file: File,
+    /// Whether the lock ends with this.
+    unlocks: bool,
+}
+
+impl FileMedium {
+    /// The file, with its lock, which ends when nobody uses the file any more.
+    pub(crate) fn owning(file: File) -> Self {
+        Self { file, unlocks: true }
+    }
+
+    /// The file, whose lock is another's.
+    pub(crate) fn borrowing(file: File) -> Self {
+        Self { file, unlocks: false }
+    }
+}
+
+impl Drop for FileMedium {
+    fn drop(&mut self) {
+        if self.unlocks {
+            // Closing would not do: a process that is being started at this instant has the file open too, until it runs its program.
+            drop(self.file.unlock());
+        }
+    }
+}
 
 impl StorageBackend for FileMedium {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
+        self.file.read_exact_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 }
 
@@ -256,7 +281,7 @@ mod tests {
     #[test]
     fn held_writes_read_as_if_done_and_are_done_at_release() {
         let file = file(b"0123456789");
-        let staged = Staged::new(FileMedium(file.try_clone().unwrap())).unwrap();
+        let staged = Staged::new(FileMedium::borrowing(file.try_clone().unwrap())).unwrap();
         let read = || {
             let mut bytes = vec![0; usize::try_from(staged.len().unwrap()).unwrap()];
             staged.read(0, &mut bytes).unwrap();

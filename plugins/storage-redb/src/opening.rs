@@ -92,7 +92,7 @@ fn fill(file: &File) -> Result<(), StorageError> {
     const ACTION: &str = "create the store";
     let io = |error| from_io(ACTION, error);
     file.set_len(0).map_err(io)?;
-    let medium = Staged::new(FileMedium(file.try_clone().map_err(io)?)).map_err(io)?;
+    let medium = Staged::new(FileMedium::borrowing(file.try_clone().map_err(io)?)).map_err(io)?;
     medium.release().map_err(io)?;
     write_empty(medium)?;
     file.sync_all().map_err(io)

@@ -35,7 +35,7 @@ pub(crate) struct RedbStore {
 impl RedbStore {
     /// Opens or makes the store in `directory`.
     pub(crate) fn open(directory: &Path, options: Options) -> Result<Self, StorageError> {
-        Self::on(FileMedium(opening::locked_file(directory)?), options)
+        Self::on(FileMedium::owning(opening::locked_file(directory)?), options)
     }
 
     /// Opens the store on `medium`.

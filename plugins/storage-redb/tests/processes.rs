@@ -29,6 +29,9 @@ const ROWS: u64 = 10;
 /// Kills while batches are written.
 const KILLS: u32 = 30;
 
+/// Openings one after the other.
+const OPENINGS: u32 = 50;
+
 /// Kills during the first creation.
 const CREATION_KILLS: u32 = 200;
 
@@ -228,4 +231,23 @@ fn a_process_out_of_room_says_so_and_loses_nothing_acknowledged() {
         assert_eq!(last(&*store), acknowledged, "limit of {blocks} blocks");
         store.commit(batch(acknowledged + 1)).unwrap();
     }
+}
+
+/// A process that is being started has the file open for an instant, until it runs its program.
+#[test]
+fn a_store_is_opened_again_at_once_while_other_processes_are_started() {
+    let directory = tempfile::tempdir().unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert!(Command::new("true").status().unwrap().success());
+                }
+            });
+        }
+        let opened = std::panic::catch_unwind(|| (0..OPENINGS).for_each(|_| drop(try_open(directory.path()).unwrap())));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(opened.is_ok());
+    });
 }
