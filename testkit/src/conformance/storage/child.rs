@@ -30,15 +30,22 @@ const ROWS: u64 = 10;
 /// Bytes of each of its values.
 const VALUE_BYTES: usize = 2000;
 
+/// The environment variable which makes a child write longer values, so that a large store is full soon.
+const VALUE_BYTES_VARIABLE: &str = "QUORATE_CONFORMANCE_VALUE_BYTES";
+
 /// How long a child may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Batch `number`: rows which all name it, and values of its own.
 pub(super) fn batch(number: u64) -> Batch {
+    batch_of(number, VALUE_BYTES)
+}
+
+fn batch_of(number: u64, value_bytes: usize) -> Batch {
     let mut batch = Batch::new();
     for row in 0..ROWS {
         batch.put(format!("row/{row}"), number.to_be_bytes().to_vec());
-        batch.put(format!("value/{number}/{row}"), vec![7; VALUE_BYTES]);
+        batch.put(format!("value/{number}/{row}"), vec![7; value_bytes]);
     }
     batch
 }
@@ -84,8 +91,10 @@ fn write(suite: &StorageSuite<'_>, directory: &Path) -> std::io::Result<()> {
         Ok(last) => last + 1,
         Err(trouble) => return say(&format!("failed {trouble:?}")),
     };
+    let value_bytes =
+        std::env::var(VALUE_BYTES_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(VALUE_BYTES);
     for number in first.. {
-        if let Err(error) = store.commit(batch(number)) {
+        if let Err(error) = store.commit(batch_of(number, value_bytes)) {
             say(&format!("failed {}", one_line(&error)))?;
             return after_failure(&*store, number);
         }
@@ -112,25 +121,38 @@ fn one_line(error: &dyn std::fmt::Display) -> String {
     error.to_string().replace('\n', " ")
 }
 
-/// What [`SetupError`] a child may end with is for people; this is its place in the contract.
-pub(super) fn start(
-    suite: &StorageSuite<'_>,
-    directory: &Path,
-    file_blocks_max: Option<u32>,
-) -> Result<Running, Trouble> {
+/// A child whose files may not grow beyond a limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Blocks of a file at most, as the shell counts.
+    pub(super) file_blocks_max: u32,
+    /// Bytes of each value that it writes.
+    pub(super) value_bytes: usize,
+}
+
+impl Room {
+    /// With values as they always are.
+    pub(super) fn of(file_blocks_max: u32) -> Self {
+        Self { file_blocks_max, value_bytes: VALUE_BYTES }
+    }
+}
+
+/// Starts a child, with little room or with all that there is.
+pub(super) fn start(suite: &StorageSuite<'_>, directory: &Path, room: Option<Room>) -> Result<Running, Trouble> {
     let Some(child) = &suite.child else {
         return broken(
             "a store that promises to survive needs a process to be killed: name one with `child_test` or `child`",
         );
     };
     let plain = child();
-    let mut command = match file_blocks_max {
+    let mut command = match room {
         None => plain,
-        Some(blocks) => {
+        Some(Room { file_blocks_max, value_bytes }) => {
             let mut shell = Command::new("sh");
             // The signal which comes with the limit is ignored, so that the write fails instead.
             shell.args(["-c", "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"", "sh"]);
-            shell.arg(blocks.to_string()).arg(plain.get_program());
+            shell.arg(file_blocks_max.to_string()).arg(plain.get_program());
+            shell.env(VALUE_BYTES_VARIABLE, value_bytes.to_string());
             let variables: Vec<(OsString, Option<OsString>)> =
                 plain.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
             for (name, value) in variables {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     super::rule::{OrBroken, Outcome, Trouble, broken, does_not_apply, ensure},
     StorageSuite,
-    child::{Running, batch, is_locked, last, number, start},
+    child::{Room, Running, batch, is_locked, last, number, start},
     folder, storage_error,
 };
 use crate::sim::Rng;
@@ -18,6 +18,12 @@ const CREATION_KILLS: u64 = 40;
 
 /// File sizes, in the shell's blocks, beyond which the system takes no more.
 const FULL_AT_BLOCKS: [u32; 6] = [1, 4, 60, 200, 1000, 4000];
+
+/// File sizes that are tried at most for a store which can't be made in less.
+const FULL_SEARCH_BLOCKS_MAX: u32 = 1 << 19;
+
+/// Bytes of a value where there is much room to fill.
+const FULL_VALUE_BYTES: usize = 200_000;
 
 fn durable(suite: &StorageSuite<'_>) -> Outcome {
     if suite.durable { Ok(()) } else { does_not_apply("the store does not outlive its process") }
@@ -94,8 +100,9 @@ pub(super) fn killed_while_made(suite: &StorageSuite<'_>, rng: &mut Rng) -> Outc
 }
 
 /// What a child on a full disk did: the last commit that returned, and what followed the failure.
-fn fill(suite: &StorageSuite<'_>, folder: &std::path::Path, blocks: u32) -> Result<(u64, Running), Trouble> {
-    let mut running = start(suite, folder, Some(blocks))?;
+fn fill(suite: &StorageSuite<'_>, folder: &std::path::Path, room: Room) -> Result<(u64, Running), Trouble> {
+    let blocks = room.file_blocks_max;
+    let mut running = start(suite, folder, Some(room))?;
     let mut acknowledged = 0;
     loop {
         match running.hear(&["done ", "failed "])? {
@@ -115,7 +122,7 @@ pub(super) fn full_disk(suite: &StorageSuite<'_>, _: &mut Rng) -> Outcome {
     durable(suite)?;
     for blocks in FULL_AT_BLOCKS {
         let folder = folder()?;
-        let (acknowledged, mut running) = fill(suite, folder.path(), blocks)?;
+        let (acknowledged, mut running) = fill(suite, folder.path(), Room::of(blocks))?;
         // Until it has let go of the store.
         running.hear(&["never said"])?;
         drop(running);
@@ -135,19 +142,27 @@ pub(super) fn poisoned(suite: &StorageSuite<'_>, _: &mut Rng) -> Outcome {
     durable(suite)?;
     let mut failed = 0;
     for blocks in FULL_AT_BLOCKS {
-        let folder = folder()?;
-        let (_, mut running) = fill(suite, folder.path(), blocks)?;
-        match running.hear(&["poisoned", "unpoisoned"])? {
-            // It could not even be made.
-            None => {}
-            Some(line) if line == "poisoned" => failed += 1,
-            Some(line) => {
-                return broken(format!(
-                    "after a commit that failed for lack of room: {}",
-                    line.trim_start_matches("unpoisoned ")
-                ));
-            }
-        }
+        failed += u32::from(is_poisoned(suite, Room::of(blocks))?);
+    }
+    // One that takes room in advance can't be made in so little: the least in which it can be is looked for.
+    let mut blocks = FULL_AT_BLOCKS.into_iter().max().unwrap_or(1);
+    while failed == 0 && blocks < FULL_SEARCH_BLOCKS_MAX {
+        blocks += blocks / 4 + 1;
+        failed += u32::from(is_poisoned(suite, Room { file_blocks_max: blocks, value_bytes: FULL_VALUE_BYTES })?);
     }
     ensure(failed > 0, || "no commit failed for lack of room".into())
+}
+
+/// Whether a commit failed, with so much room, and the store then refused everything.
+fn is_poisoned(suite: &StorageSuite<'_>, room: Room) -> Result<bool, Trouble> {
+    let folder = folder()?;
+    let (_, mut running) = fill(suite, folder.path(), room)?;
+    match running.hear(&["poisoned", "unpoisoned"])? {
+        // It could not even be made.
+        None => Ok(false),
+        Some(line) if line == "poisoned" => Ok(true),
+        Some(line) => {
+            broken(format!("after a commit that failed for lack of room: {}", line.trim_start_matches("unpoisoned ")))
+        }
+    }
 }
