@@ -44,7 +44,7 @@ pub struct SimArgs {
     /// Validators of the simulated network [default: 3, or what the plugin can do with]
     #[arg(long, visible_alias = "nodes", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=61))]
     pub validators: Option<usize>,
-    /// Its [consensus] settings without `plugin`, or a genesis that has them [default: ones for short runs]
+    /// Its `[consensus]` settings without `plugin`, or a genesis that has them [default: ones for short runs]
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
     /// Run only this scenario; may be repeated [default: all in which nothing may go wrong]
