@@ -193,3 +193,13 @@ fn a_loaded_file_that_changed_is_noticed() {
     std::io::Write::write_all(&mut &file, &[0]).unwrap();
     assert_eq!(error(&path), changed);
 }
+
+/// What the system refused it keeps nothing of; it was once taken for loaded, and whatever came into its place for changed.
+#[test]
+fn a_library_that_the_system_refused_may_be_replaced() {
+    let folder = Folder::new();
+    let (path, next) = (folder.odd(&["-DUNDEFINED"]), folder.odd(&["-DNAME=\"good\""]));
+    assert!(error(&path).contains("missing_dep"));
+    std::fs::rename(&next, &path).unwrap();
+    host::load(&path, "./x.so", None).unwrap();
+}

@@ -167,8 +167,12 @@ fn try_load(loaded: &mut Loaded, path: &Path, file: &str, pin: Option<&Hash>) ->
     let (opened, name) = (path.clone(), file.to_owned());
     let declared =
         within(&format_args!("library `{file}`"), "load", SETUP_WAIT, move || declared::open(&opened, &name))
-            .map_err(LoadErrorKind::Fault)??;
-    let Declared { abi, build, plugins } = declared;
+            .map_err(LoadErrorKind::Fault)?;
+    if matches!(declared, Err(LoadErrorKind::Refused(_))) {
+        // The system's loader kept nothing of it, and once it is removed its inode may be another file's.
+        loaded.opened.retain(|(known, _)| *known != path);
+    }
+    let Declared { abi, build, plugins } = declared?;
     tracing::info!(
         library = file, path = %path.display(), inode, %sha256, abi = format!("{}.{}", abi.0, abi.1), build,
         plugins = plugins.len(), "plugin library loaded"
