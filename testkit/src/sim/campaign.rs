@@ -57,6 +57,9 @@ pub struct Schedule {
     pub format: u32,
     /// The consensus, by name.
     pub consensus: String,
+    /// The shared library that it is from, if it is from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub library: Option<String>,
     /// The seed.
     pub seed: u64,
     /// The scenario.
