@@ -117,7 +117,6 @@ impl FinalityProof for Tally {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests may panic")]
 mod tests {
     use ed25519_zebra::{SigningKey, VerificationKey};
 
