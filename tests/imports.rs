@@ -55,6 +55,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "quorate-testkit",
         ],
     ),
+    // What an outsider needs: the traits, the line that exports, and the suites for the tests.
+    ("examples/outsider", &["quorate", "quorate-abi", "quorate-testkit"]),
+    ("examples/outsider/broken", &["quorate", "quorate-abi"]),
     // The plugins for its tests alone, which break them on purpose.
     ("testkit", &["quorate", "quorate-transport-http", "quorate-discovery-bootnode"]),
     ("fuzz", &["quorate", "quorate-kv", "quorate-testkit"]),
@@ -72,6 +75,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "quorate-discovery-bootnode-dylib",
             "quorate-kv-dylib",
             "quorate-faulty",
+            "quorate-unanimous",
+            "quorate-unanimous-broken",
             "quorate-bft-tendermint",
             "quorate-solo",
             "quorate-storage-redb",

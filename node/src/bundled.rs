@@ -15,7 +15,7 @@ use quorate_transport_http::HttpPlugin;
 
 use crate::{
     exit::{Exit, Failure},
-    libraries::Libraries,
+    libraries::{Libraries, LibraryArgs, Named},
 };
 
 /// The store which the offline commands make where there is none.
@@ -64,13 +64,25 @@ pub struct Rules {
 ///
 /// # Errors
 ///
-/// [`Exit::Plugin`] when this program lacks a plugin; [`Exit::Config`] when genesis' settings are wrong.
-pub fn rules(genesis: &Genesis) -> Result<Rules, Failure> {
-    let registry = registry();
+/// [`Exit::Plugin`] when neither `libraries` nor this program has a plugin, or a library can't be used; [`Exit::Config`] when genesis'
+/// settings are wrong.
+pub fn rules(genesis: &Genesis, libraries: &LibraryArgs) -> Result<Rules, Failure> {
+    let (registry, libraries) = (registry(), Named::load(&libraries.library)?);
+    let unknown = |slot: &str, name: &str, known: &[&str]| {
+        let mut failure = missing(slot, name, known);
+        failure.message += "; one of a shared library needs --library FILE";
+        failure
+    };
     let name = genesis.application_plugin();
-    let application = registry.application(name).map_err(|known| missing("application", name, &known))?;
+    let application = match libraries.application(name) {
+        Some(plugin) => plugin,
+        None => registry.application(name).map_err(|known| unknown("application", name, &known))?,
+    };
     let name = genesis.consensus_plugin();
-    let consensus = registry.consensus(name).map_err(|known| missing("consensus", name, &known))?;
+    let consensus = match libraries.consensus(name) {
+        Some(plugin) => plugin,
+        None => registry.consensus(name).map_err(|known| unknown("consensus", name, &known))?,
+    };
     let shared = genesis.application_settings();
     Ok(Rules {
         application: application.build(genesis.chain_id(), &shared, &Settings::from_text(""))?,

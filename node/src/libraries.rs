@@ -1,10 +1,17 @@
 //! Plugins in shared libraries: loaded for a node's file, after a child process has tried them.
 
-use std::{io::Write as _, path::Path, process::Command};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+};
 
+use clap::Args;
+use quorate::plugin::{ApplicationPlugin, ConsensusPlugin};
 use quorate_abi::{
     Slot,
-    host::{self, Provided},
+    host::{self, Library, LoadError, Provided},
 };
 use quorate_kernel::{
     config::Assembly,
@@ -35,6 +42,88 @@ impl LibraryLoader for Libraries {
             _ => Err(format!("plugin library `{shown}`: this program does not take {slot} plugins from libraries")),
         }
     }
+}
+
+/// The option of commands which need a chain's plugins, and no node's file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LibraryArgs {
+    /// A shared library with a plugin that genesis names; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub library: Vec<PathBuf>,
+}
+
+/// Libraries that the command line names. Their plugins go before those of this program.
+pub struct Named(Vec<(String, Arc<Library>)>);
+
+impl Named {
+    /// Loads them, after a child process has.
+    ///
+    /// # Errors
+    ///
+    /// [`Exit::Plugin`], naming the file.
+    pub fn load(files: &[PathBuf]) -> Result<Self, Failure> {
+        let one = |path: &PathBuf| {
+            try_in_child(Trial::Library(path))?;
+            let shown = path.display().to_string();
+            let library = host::load(path, &shown, None).map_err(refused)?;
+            Ok((shown, library))
+        };
+        files.iter().map(one).collect::<Result<_, Failure>>().map(Self)
+    }
+
+    fn find(&self, slot: Slot, name: &str) -> Option<Provided> {
+        self.0.iter().find_map(|(shown, library)| library.plugin(shown, slot, name).ok())
+    }
+
+    /// The consensus of a name, if one of them has it.
+    pub fn consensus(&self, name: &str) -> Option<Arc<dyn ConsensusPlugin>> {
+        match self.find(Slot::Consensus, name)? {
+            Provided::Consensus(plugin) => Some(plugin),
+            _ => None,
+        }
+    }
+
+    /// The application of a name, if one of them has it.
+    pub fn application(&self, name: &str) -> Option<Arc<dyn ApplicationPlugin>> {
+        match self.find(Slot::Application, name)? {
+            Provided::Application(plugin) => Some(plugin),
+            _ => None,
+        }
+    }
+}
+
+/// A consensus of a library: the one that is named, or the only one.
+///
+/// # Errors
+///
+/// [`Exit::Plugin`] when the library can't be used or has none; [`Exit::Usage`] when it has several and none is named.
+pub fn consensus(path: &Path, name: Option<&str>) -> Result<Arc<dyn ConsensusPlugin>, Failure> {
+    let Named(loaded) = Named::load(&[path.to_owned()])?;
+    let Some((shown, library)) = loaded.first() else { return Err(Failure::failed("no library")) };
+    let names: Vec<&str> = library
+        .plugins
+        .iter()
+        .filter(|plugin| plugin.slot() == Slot::Consensus)
+        .map(|plugin| plugin.descriptor().name)
+        .collect();
+    let name = match (name, names.as_slice()) {
+        (Some(name), _) => name,
+        (None, [only]) => only,
+        // The error says what it has instead.
+        (None, []) => "",
+        (None, several) => {
+            let known = several.join(", ");
+            return Err(Failure::usage(format!("plugin library `{shown}` has several: {known}; choose by --plugin")));
+        }
+    };
+    match library.plugin(shown, Slot::Consensus, name).map_err(refused)? {
+        Provided::Consensus(plugin) => Ok(plugin),
+        _ => Err(Failure::failed("another slot's plugin")),
+    }
+}
+
+fn refused(error: LoadError) -> Failure {
+    Failure::new(Exit::Plugin, error.to_string())
 }
 
 /// What a child process tries.

@@ -18,7 +18,7 @@ use quorate_kernel::{
     node::{Node, NodeOptions, Running},
     registry::Registry,
 };
-use quorate_node::{bundled, commands::receipt::check, network::Directory};
+use quorate_node::{bundled, commands::receipt::check, libraries::LibraryArgs, network::Directory};
 use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryTransportPlugin};
 use serde_json::{Value, json};
 
@@ -191,7 +191,7 @@ fn a_receipt_is_accepted_in_every_wrapping_and_refused_when_changed() {
 fn no_bit_of_a_nodes_whole_answer_can_be_flipped() {
     let decided = decide();
     let genesis = Genesis::parse("g", &fs::read_to_string(decided.genesis()).unwrap()).unwrap();
-    let (rules, receipt) = (bundled::rules(&genesis).unwrap(), &decided.receipt);
+    let (rules, receipt) = (bundled::rules(&genesis, &LibraryArgs::default()).unwrap(), &decided.receipt);
     let certificate = rules.finality.certificate(&receipt.proof).unwrap();
     let signatures = certificate.signatures.iter();
     let signatures: Vec<Value> =

@@ -1,9 +1,10 @@
 //! `quorate sim` as its users meet it: what it finds, how it says so, and that it can be run again.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on fails")]
 
 use std::{
     fs,
+    path::Path,
     process::{Command, Output},
 };
 
@@ -121,4 +122,127 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
     }
     let unknown = sim(&["--consensus", "raft"]);
     assert_eq!(code(&unknown), 70);
+}
+
+/// A library of this workspace, which cargo built because the tests depend on its crate.
+fn built(name: &str) -> String {
+    let path = std::env::current_exe().unwrap().parent().unwrap().join(format!("lib{name}.so"));
+    assert!(path.exists(), "{} was not built", path.display());
+    path.display().to_string()
+}
+
+#[test]
+fn a_consensus_from_a_library_takes_the_same_steps_as_the_one_linked_in() {
+    let library = built("quorate_poa_dylib");
+    let with = |consensus: &str| {
+        let output = sim(&["--consensus", consensus, "--fault-model", "crash", "--seeds", "26", "--json"]);
+        assert_eq!(code(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+        json(&output)
+    };
+    let (linked, loaded) = (with("poa"), with(&library));
+    for key in ["fingerprint", "counters", "steps", "not_met", "consensus", "tolerates", "scenarios"] {
+        assert_eq!(linked[key], loaded[key], "{key}");
+    }
+    assert_eq!((&linked["library"], loaded["library"].as_str()), (&Value::Null, Some(library.as_str())));
+}
+
+#[test]
+fn a_librarys_violation_is_told_in_its_words_and_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // As an author has it: a path from where the program runs.
+    std::os::unix::fs::symlink(built("quorate_poa_dylib"), folder.path().join("libmine.so")).unwrap();
+    let in_folder = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.arg("sim").args(arguments).current_dir(folder.path()).env_remove("RUST_LOG").output().unwrap()
+    };
+    let asked = ["--consensus", "./libmine.so", "--plugin", "poa", "--fault-model", "crash"];
+    let beyond = [&asked[..], &["--scenario", "beyond-dishonest"]].concat();
+    let output = in_folder(&[&beyond[..], &["--schedule-out", "s.json", "--json"]].concat());
+    assert_eq!(code(&output), 1, "{}", String::from_utf8_lossy(&output.stderr));
+    let found = json(&output)["violation"].clone();
+    assert!(found["timeline"].to_string().contains("Proposal r0"), "{found}");
+    let replay = found["replay"].as_str().unwrap();
+    assert!(replay.starts_with("quorate sim --consensus ./libmine.so --plugin poa --fault-model crash"), "{replay}");
+    let words: Vec<&str> = replay.split(' ').skip(2).collect();
+    assert_eq!(json(&in_folder(&[&words[..], &["--json"]].concat()))["violation"], found);
+    let schedule: Value = serde_json::from_str(&fs::read_to_string(folder.path().join("s.json")).unwrap()).unwrap();
+    assert_eq!((schedule["consensus"].as_str(), schedule["library"].as_str()), (Some("poa"), Some("./libmine.so")));
+    // By the library that the schedule names, and by another build of the consensus.
+    for instead in [&[][..], &["--consensus", "poa"][..]] {
+        let again = in_folder(&[&["--schedule", "s.json", "--json"][..], instead].concat());
+        assert_eq!(code(&again), 1, "{}", String::from_utf8_lossy(&again.stderr));
+        assert_eq!(json(&again)["timeline"], found["timeline"]);
+    }
+    fs::remove_file(folder.path().join("libmine.so")).unwrap();
+    let gone = in_folder(&["--schedule", "s.json"]);
+    assert_eq!(code(&gone), 70);
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("plugin library `./libmine.so`: file not found"));
+}
+
+#[test]
+fn a_library_that_fails_is_named_whatever_it_was_asked() {
+    let library = built("quorate_faulty");
+    let folder = tempfile::tempdir().unwrap();
+    let failing = |fault: &str| {
+        let settings = folder.path().join("settings.toml");
+        fs::write(&settings, format!("fault = \"{fault}\"\n")).unwrap();
+        sim(&["--consensus", &library, "--settings", settings.to_str().unwrap(), "--seeds", "3", "--json"])
+    };
+    // While it runs it is a violation like any other, with its story.
+    let output = failing("panics in step");
+    assert_eq!(code(&output), 1);
+    let found = json(&output)["violation"].clone();
+    assert_eq!(found["invariant"], "H1 halt");
+    let detail = found["detail"].as_str().unwrap();
+    let panicked = format!("plugin `faulty` of `{library}` panicked in step: planted in step");
+    assert!(detail.contains(&panicked), "{detail}");
+    assert!(found["timeline"].to_string().contains("panicked in step"), "{found}");
+    for (fault, expected, exit) in [
+        ("panics in check", "panicked in check: planted in check", 2),
+        ("panics in create", "panicked in create: planted in create", 1),
+        ("is refused", "the key file is empty", 1),
+    ] {
+        let output = failing(fault);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), exit, "{stderr}");
+        assert!(stderr.contains(expected) && stderr.contains(&library), "{fault}: {stderr}");
+    }
+    assert!(String::from_utf8_lossy(&failing("panics in promise").stderr).contains("panicked in promise"));
+}
+
+#[test]
+fn a_library_that_can_not_be_used_is_named_with_what_it_has() {
+    let (kv, poa) = (built("quorate_kv_dylib"), built("quorate_poa_dylib"));
+    for (arguments, exit, expected) in [
+        (vec!["--consensus", "./none.so"], 70, "plugin library `./none.so`: file not found"),
+        (vec!["--consensus", "none.so"], 70, "plugin library `none.so`: file not found"),
+        (vec!["--consensus", kv.as_str()], 70, "provides application plugin `kv`"),
+        (vec!["--consensus", poa.as_str(), "--plugin", "mine"], 70, "provides consensus plugin `poa`"),
+        (vec!["--consensus", "poa", "--plugin", "poa"], 2, "`poa` is a name, not a path"),
+        (vec!["--consensus", "mine"], 70, "named by its path, such as ./libmine.so"),
+    ] {
+        assert!(!Path::new("none.so").exists());
+        let output = sim(&arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), exit, "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+    }
+}
+
+/// What docs/plugin-guide.md shows: the example keeps its promise, and without its one line about a crash it does not.
+#[test]
+fn an_outsiders_consensus_is_broken_on_purpose_and_the_timeline_shows_where() {
+    let whole = sim(&["--consensus", &built("quorate_unanimous"), "--seeds", "44"]);
+    assert_eq!(code(&whole), 0, "{}", String::from_utf8_lossy(&whole.stdout));
+    let output = sim(&["--consensus", &built("quorate_unanimous_broken"), "--seeds", "44"]);
+    assert_eq!(code(&output), 1);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (_, timeline) = told.split_once("timeline in virtual ms, the last fault and the end:").unwrap();
+    // It says how it came about, in this order.
+    let mut rest = timeline;
+    for part in ["signs kind 1 h", "FAULT", "DIES", "with no record", "is refused a signature", "VIOLATION L2 progress"]
+    {
+        (_, rest) = rest.split_once(part).unwrap_or_else(|| panic!("`{part}` does not follow in\n{told}"));
+    }
+    assert!(told.contains("run again: quorate sim --consensus"), "{told}");
 }

@@ -163,6 +163,7 @@ fn a_shrunk_schedule_is_small_and_runs_again_from_its_file() {
         let schedule = Schedule {
             format: Schedule::FORMAT,
             consensus: "toy".into(),
+            library: None,
             seed: failure.seed,
             scenario: failure.scenario.clone(),
             faults: failure.faults.clone(),

@@ -192,6 +192,10 @@ typedef struct {
                             const QuorateSink *sink);
   // Ends a proof checker.
   void (*proof_destroy)(void *checker);
+  // Puts a `Promise` for a `Context`, or nothing when it does not say. May be null: then it says nothing of any.
+  int32_t (*promise)(QuorateBytes context, const QuorateSink *sink);
+  // Puts a few words (UTF-8, a body) for a message, or nothing when it has none. May be null: then it has none for any.
+  int32_t (*describe_message)(QuorateBytes message, const QuorateSink *sink);
 } QuorateConsensus;
 
 // One write of a batch.

@@ -338,6 +338,29 @@ static int32_t check(QuorateBytes context, const QuorateSink *sink) {
     return QUORATE_OK;
 }
 
+/* None may be gone, and none may lie. */
+static int32_t promise(QuorateBytes context, const QuorateSink *sink) {
+    (void)context;
+    Out out = {.len = 0};
+    put_number(&out, 0, 2); /* gone */
+    put_number(&out, 0, 2); /* dishonest */
+    put_number(&out, 0, 1); /* no time to rely on */
+    put_number(&out, 0, 1); /* its signatures are no votes in rounds */
+    act(sink, &out, NULL, 0);
+    return QUORATE_OK;
+}
+
+/* A message in a few words, for people; nothing is put for what is none. */
+static int32_t describe_message(QuorateBytes message, const QuorateSink *sink) {
+    char text[80] = "";
+    if (message.len == 9 && message.ptr[0] == 2)
+        snprintf(text, sizeof text, "I am at %llu", (unsigned long long)number(&(In){message.ptr + 1, 8, 0}, 8));
+    else if (message.len >= 1 + SIGNATURE + HEADER && message.ptr[0] == 1)
+        snprintf(text, sizeof text, "Block %llu", (unsigned long long)height_of(message.ptr + 1 + SIGNATURE));
+    if (text[0]) act(sink, &(Out){.len = 0}, text, strlen(text));
+    return QUORATE_OK;
+}
+
 static int32_t create(QuorateBytes context, void **engine, const QuorateSink *sink) {
     Engine *e = calloc(1, sizeof *e);
     In in = {context.ptr, context.len, 0};
@@ -437,6 +460,8 @@ static const QuorateConsensus functions = {
     .proof_evidence_height = proof_evidence_height,
     .proof_evidence = proof_evidence,
     .proof_destroy = free,
+    .promise = promise,
+    .describe_message = describe_message,
 };
 
 static const QuoratePlugin plugins[] = {{.slot = QUORATE_SLOT_CONSENSUS, .describe = describe, .functions = &functions}};

@@ -13,7 +13,7 @@ use std::sync::{
 use quorate::{
     Consensus, FinalityProof, Hash, Instant,
     consensus::{Action, Context, EngineStatus, Event},
-    plugin::{ConsensusPlugin, SetupError},
+    plugin::{ConsensusPlugin, Promise, SetupError},
 };
 use quorate_abi::wire::{self, ActionHead, EventHead};
 use quorate_testkit::sim::{self, Engines, FaultModel, Run, Scenario, Setup};
@@ -50,8 +50,31 @@ fn the_template_in_c_agrees_through_loss_and_crashes() {
 }
 
 #[test]
+fn the_template_in_c_is_tortured_by_its_own_word() {
+    let directory = tempfile::tempdir().unwrap();
+    let library = directory.path().join("librotate.so");
+    compile(&source("template/rotate.c"), &library, &[]);
+    let plugin = consensus(&load(&library), "rotate");
+    let plan = sim::plan_of(plugin.as_ref(), &sim::Options::default()).unwrap();
+    assert_eq!(plan.promise, Promise::default());
+    let extent = sim::Extent { from: 0, seeds: seeds(12), threads: 1, progress: None };
+    let (report, told) = sim::torture(&plugin, &plan, extent, |campaign| {
+        let report = campaign.run().unwrap_or_else(|error| panic!("{error}"));
+        (report, campaign.run_seed(0, true).unwrap_or_else(|error| panic!("{error}")))
+    });
+    assert!(report.failure.is_none(), "{}", report.failure.unwrap());
+    // Its own words are those of the story.
+    for words in ["Block 1", "I am at 1"] {
+        assert!(told.timeline.iter().any(|line| line.contains(words)), "{words}: {}", told.timeline.join("\n"));
+    }
+}
+
+#[test]
 fn the_template_in_c_is_clean_under_valgrind() {
-    under_valgrind(&["the_template_in_c_agrees_through_loss_and_crashes"], &[("QUORATE_SIM_SEEDS", "3")]);
+    under_valgrind(
+        &["the_template_in_c_agrees_through_loss_and_crashes", "the_template_in_c_is_tortured_by_its_own_word"],
+        &[("QUORATE_SIM_SEEDS", "3")],
+    );
 }
 
 /// Hashes every event and action of every engine, as bytes, in the order in which they happen.

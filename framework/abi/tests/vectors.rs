@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use quorate::{
@@ -16,11 +16,11 @@ use quorate::{
     },
     diagnostics::Diagnostic,
     node::{BlockId, Request, SubmitError},
-    plugin::ConsensusReport,
+    plugin::{ConsensusReport, Promise, SignatureKinds},
     transport::{Class, Purpose},
 };
 use quorate_abi::wire::{
-    self, ActionHead, ActorCommand, ActorEvent, EventHead,
+    self, ActionHead, ActorCommand, ActorEvent, EventHead, PromiseAnswer,
     actor::{ActorAbout, ActorContext},
     application::{BlockHead, ExecuteFailure},
     response::{Answer, TransactionAnswer},
@@ -144,10 +144,15 @@ fn consensus(vectors: &mut Vectors) {
     let certificate =
         Certificate { round: Round(1), signatures: vec![(ValidatorIndex(1), Signature::new([0x55; 64]))] };
     let report = ConsensusReport { tolerates: text("one of three"), warnings: vec![text("slow")] };
+    let kinds = Some(SignatureKinds { proposal: 1, prepare: 2, commit: 3, timeout: 4 });
+    let promise = Promise { gone: 2, dishonest: 1, delta: Some(Duration::from_millis(200)), kinds };
     vectors.add("Settings", &settings);
     vectors.add("Context", &context);
     vectors.add("ValidatorSet", &validators());
     vectors.add("ConsensusReport", &report);
+    vectors.add("Promise in full", &PromiseAnswer::from(promise));
+    vectors.add("Promise of nothing", &PromiseAnswer::from(Promise::default()));
+    vectors.add("SignatureKinds", &SignatureKinds::TWO_PHASE);
     vectors.add("EngineStatus", &status);
     vectors.add("Certificate", &certificate);
     vectors.add("Misbehaviour", &misbehaviour());

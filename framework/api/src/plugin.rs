@@ -118,7 +118,7 @@ pub struct ConsensusReport {
 
 /// Which [`SignRequest::kind`](crate::consensus::SignRequest::kind)s of a consensus in rounds mean what. The body of a vote is the
 /// hash it is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct SignatureKinds {
     /// A proposal of a block.
     pub proposal: u8,

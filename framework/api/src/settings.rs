@@ -14,6 +14,11 @@ use crate::diagnostics::{Diagnostic, closest};
 /// Errors reported for one table at most.
 pub const ERRORS_MAX: usize = 50;
 
+/// A table without keys: every one is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoKeys {}
+
 /// One plugin's own table: the whole text of its file and which table in it is meant.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Settings {

@@ -10,6 +10,7 @@ use crate::{
     bundled,
     commands::verify::audit,
     exit::{Exit, Failure},
+    libraries::LibraryArgs,
     output,
     progress::Progress,
     source::{FileSource, Source, genesis_of, open_storage},
@@ -35,6 +36,9 @@ pub struct ImportArgs {
     /// The genesis to trust
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
+    /// Where the chain's plugins are, if not here.
+    #[command(flatten)]
+    pub libraries: LibraryArgs,
 }
 
 /// Runs the command.
@@ -43,10 +47,10 @@ pub struct ImportArgs {
 ///
 /// [`Failure`].
 pub fn run(args: &ImportArgs) -> Result<(), Failure> {
-    let report = audit(&mut FileSource::open(&args.file)?, args.genesis.as_deref())?;
+    let report = audit(&mut FileSource::open(&args.file)?, args.genesis.as_deref(), &args.libraries)?;
     let mut source = FileSource::open(&args.file)?;
     let genesis = genesis_of(&source, args.genesis.as_deref())?;
-    let rules = bundled::rules(&genesis)?;
+    let rules = bundled::rules(&genesis, &args.libraries)?;
     std::fs::create_dir_all(&args.data).map_err(|error| Failure::disk(args.data.display(), &error))?;
     let storage = open_storage(&args.data)?;
     let opened = Ledger::open(genesis, rules.application, rules.finality, storage);

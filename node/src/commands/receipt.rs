@@ -10,6 +10,7 @@ use crate::{
     audit::PoaRules,
     bundled::{self, Rules},
     exit::Failure,
+    libraries::LibraryArgs,
     output,
     source::read_genesis,
 };
@@ -34,6 +35,9 @@ pub struct ReceiptArgs {
     /// The genesis to trust
     #[arg(long, value_name = "FILE")]
     pub genesis: PathBuf,
+    /// Where the chain's plugins are, if not here.
+    #[command(flatten)]
+    pub libraries: LibraryArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -52,8 +56,8 @@ pub fn run(args: &ReceiptArgs) -> Result<(), Failure> {
         return Err(Failure::failed(format!("{file}: has {size} bytes; the limit is {RECEIPT_FILE_BYTES_MAX}")));
     }
     let text = std::fs::read(&args.file).map_err(|error| Failure::reading(&file, &error))?;
-    let receipt =
-        check(&text, &genesis, &bundled::rules(&genesis)?).map_err(|why| Failure::failed(format!("{file}: {why}")))?;
+    let rules = bundled::rules(&genesis, &args.libraries)?;
+    let receipt = check(&text, &genesis, &rules).map_err(|why| Failure::failed(format!("{file}: {why}")))?;
     if args.json {
         return output::json(&json!({
             "valid": true,

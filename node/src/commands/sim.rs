@@ -14,7 +14,7 @@ use quorate_testkit::sim::{
 };
 use serde_json::{Value, json};
 
-use crate::{bundled, exit::Failure, output, progress::Progress};
+use crate::{bundled, exit::Failure, libraries, output, progress::Progress};
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
@@ -23,6 +23,7 @@ Examples:
   quorate sim --consensus poa --validators 4 --fault-model byzantine --scenario twins --scenario puppets
   quorate sim --consensus poa --fault-model crash --scenario beyond-dishonest --timeline violation.html
   quorate sim --consensus poa --fault-model crash --seed 4711 --timeline run.html
+  quorate sim --consensus ./libmine.so --seeds 1000
   quorate sim --schedule violation.json
   quorate sim --list
 
@@ -35,9 +36,12 @@ const NOTE_EVERY: Duration = Duration::from_secs(60);
 /// Options of `sim`.
 #[derive(Debug, Clone, Args)]
 pub struct SimArgs {
-    /// The consensus plugin
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["schedule", "list"])]
+    /// The consensus plugin, or a shared library that has one
+    #[arg(long, value_name = "NAME|LIBRARY", required_unless_present_any = ["schedule", "list"])]
     pub consensus: Option<String>,
+    /// Which consensus of the library [default: its only one]
+    #[arg(long, value_name = "NAME", requires = "consensus")]
+    pub plugin: Option<String>,
     /// What it is held to: crash, byzantine-sync or byzantine [default: what its settings say]
     #[arg(long, value_name = "MODEL")]
     pub fault_model: Option<FaultModel>,
@@ -59,8 +63,8 @@ pub struct SimArgs {
     /// Run one seed again
     #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "from"])]
     pub seed: Option<u64>,
-    /// Run one schedule again, from a file that --schedule-out wrote
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["consensus", "fault_model", "validators", "settings", "scenario", "seeds", "from", "seed", "schedule_out"])]
+    /// Run one schedule again, from a file that --schedule-out wrote; with --consensus by that one instead of the file's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["fault_model", "validators", "settings", "scenario", "seeds", "from", "seed", "schedule_out"])]
     pub schedule: Option<PathBuf>,
     /// Threads [default: as many as there are processors]
     #[arg(long, value_name = "T", value_parser = RangedU64ValueParser::<usize>::new().range(1..=256))]
@@ -91,7 +95,8 @@ pub fn run(args: &SimArgs) -> Result<(), Failure> {
     if let Some(path) = &args.schedule {
         return replay(args, path);
     }
-    let plugin = plugin(args.consensus.as_deref().unwrap_or_default())?;
+    let chosen = Chosen::find(args.consensus.as_deref().unwrap_or_default(), args.plugin.as_deref())?;
+    let plugin = Arc::clone(&chosen.plugin);
     let plan = plan(args, plugin.as_ref())?;
     let threads = args.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let (from, seeds) = args.seed.map_or((args.from, args.seeds), |seed| (seed, 1));
@@ -111,15 +116,65 @@ pub fn run(args: &SimArgs) -> Result<(), Failure> {
     });
     drop(shown);
     let (report, took, told) = outcome.map_err(Failure::failed)?;
-    let done = Done { args, plan: &plan, report: &report, took, threads, from };
+    let done = Done { args, chosen: &chosen, plan: &plan, report: &report, took, threads, from };
     if let (Some(path), Some(run)) = (&args.timeline, &told) {
         draw_run(path, &done.title(), run)?;
     }
     done.finish()
 }
 
-fn plugin(name: &str) -> Result<Arc<dyn ConsensusPlugin>, Failure> {
-    bundled::registry().consensus(name).map_err(|known| bundled::missing("consensus", name, &known))
+/// The consensus that is tortured.
+struct Chosen {
+    plugin: Arc<dyn ConsensusPlugin>,
+    /// Its own name.
+    name: String,
+    /// The library that it is from, as the command line or a schedule says.
+    library: Option<String>,
+}
+
+impl Chosen {
+    /// `wanted` is the name of a plugin of this program, or a path; `name` says which plugin of the library there.
+    fn find(wanted: &str, name: Option<&str>) -> Result<Self, Failure> {
+        if is_library(wanted) {
+            return Self::of_library(wanted, name);
+        }
+        if name.is_some() {
+            return Err(Failure::usage(format!("--plugin chooses one of a library; `{wanted}` is a name, not a path")));
+        }
+        let plugin = bundled::registry().consensus(wanted).map_err(|known| {
+            let mut failure = bundled::missing("consensus", wanted, &known);
+            failure.message += "; one of a shared library is named by its path, such as ./libmine.so";
+            failure
+        })?;
+        Ok(Self { plugin, name: wanted.into(), library: None })
+    }
+
+    fn of_library(path: &str, name: Option<&str>) -> Result<Self, Failure> {
+        let plugin = libraries::consensus(Path::new(path), name)?;
+        let name = plugin.descriptor().name.to_owned();
+        Ok(Self { plugin, name, library: Some(path.into()) })
+    }
+
+    /// That of a schedule.
+    fn of_schedule(schedule: &Schedule) -> Result<Self, Failure> {
+        match &schedule.library {
+            Some(path) => Self::of_library(path, Some(&schedule.consensus)),
+            None => Self::find(&schedule.consensus, None),
+        }
+    }
+
+    /// For a person.
+    fn title(&self) -> String {
+        match &self.library {
+            Some(path) => format!("{} of {path}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// Whether it is meant as a file, not as a name.
+fn is_library(wanted: &str) -> bool {
+    wanted.contains('/') || [".so", ".dylib"].iter().any(|ending| wanted.ends_with(ending))
 }
 
 fn plan(args: &SimArgs, plugin: &dyn ConsensusPlugin) -> Result<Plan, Failure> {
@@ -193,6 +248,7 @@ fn per_second(count: u64, took: Duration) -> f64 {
 /// A campaign that has ended.
 struct Done<'a> {
     args: &'a SimArgs,
+    chosen: &'a Chosen,
     plan: &'a Plan,
     report: &'a Report,
     took: Duration,
@@ -201,18 +257,15 @@ struct Done<'a> {
 }
 
 impl Done<'_> {
-    fn name(&self) -> &str {
-        self.args.consensus.as_deref().unwrap_or_default()
-    }
-
     fn title(&self) -> String {
         let seed = self.report.failure.as_ref().map_or(self.from, |broken| broken.seed);
-        format!("{} with {} validators, seed {seed}", self.name(), self.plan.validators)
+        format!("{} with {} validators, seed {seed}", self.chosen.title(), self.plan.validators)
     }
 
     /// The command that runs a seed again.
     fn again(&self, seed: u64) -> String {
-        let mut words = vec![format!("quorate sim --consensus {}", self.name())];
+        let mut words = vec![format!("quorate sim --consensus {}", self.args.consensus.as_deref().unwrap_or_default())];
+        words.extend(self.args.plugin.as_ref().map(|name| format!("--plugin {name}")));
         words.extend(self.args.fault_model.map(|model| format!("--fault-model {model}")));
         words.push(format!("--validators {}", self.plan.validators));
         words.extend(self.args.settings.as_ref().map(|path| format!("--settings {}", path.display())));
@@ -249,7 +302,8 @@ impl Done<'_> {
     fn schedule(&self, broken: &Broken) -> Schedule {
         Schedule {
             format: Schedule::FORMAT,
-            consensus: self.name().into(),
+            consensus: self.chosen.name.clone(),
+            library: self.chosen.library.clone(),
             seed: broken.seed,
             scenario: broken.scenario.clone(),
             faults: broken.faults.clone(),
@@ -280,7 +334,7 @@ impl Done<'_> {
         let names: Vec<&str> = plan.scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
         let mut text = format!(
             "{}: {}\nscenarios: {}\n{} schedules from seed {} in {:.1} s on {threads} threads: {:.0} a second\n",
-            self.name(),
+            self.chosen.title(),
             plan.tolerates,
             names.join(", "),
             report.runs,
@@ -331,7 +385,8 @@ impl Done<'_> {
             })
         });
         json!({
-            "consensus": self.name(),
+            "consensus": self.chosen.name,
+            "library": self.chosen.library,
             "validators": plan.validators,
             "tolerates": plan.tolerates,
             "scenarios": plan.scenarios.iter().map(|scenario| &scenario.name).collect::<Vec<_>>(),
@@ -374,7 +429,11 @@ fn replay(args: &SimArgs, path: &Path) -> Result<(), Failure> {
     let schedule: Schedule =
         serde_json::from_str(&text).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
     schedule.check().map_err(|why| Failure::failed(format!("{}: {why}", path.display())))?;
-    let plugin = plugin(&schedule.consensus)?;
+    let chosen = match &args.consensus {
+        Some(wanted) => Chosen::find(wanted, args.plugin.as_deref())?,
+        None => Chosen::of_schedule(&schedule)?,
+    };
+    let plugin = Arc::clone(&chosen.plugin);
     let options = Options {
         fault_model: Some(schedule.scenario.fault_model),
         validators: Some(schedule.scenario.validators),
@@ -386,13 +445,14 @@ fn replay(args: &SimArgs, path: &Path) -> Result<(), Failure> {
     let run = torture(&plugin, &plan, extent, |campaign: &Campaign<'_>| campaign.replay(&schedule));
     let run = run.map_err(Failure::failed)?;
     if let Some(path) = &args.timeline {
-        let title = format!("{}, seed {}, shrunk", schedule.consensus, schedule.seed);
+        let title = format!("{}, seed {}, shrunk", chosen.title(), schedule.seed);
         draw_run(path, &title, &run)?;
     }
     if args.json {
         let violation = run.violation.as_ref();
         output::json(&json!({
-            "consensus": schedule.consensus,
+            "consensus": chosen.name,
+            "library": chosen.library,
             "seed": schedule.seed,
             "scenario": schedule.scenario.name,
             "trace": format!("{:016x}", run.trace_hash),

@@ -13,6 +13,7 @@ use crate::{
     bundled,
     commands::receipt::{self, ReceiptArgs},
     exit::Failure,
+    libraries::LibraryArgs,
     output,
     progress::Progress,
     source::{DirectorySource, FileSource, RpcSource, Source, genesis_of},
@@ -24,11 +25,12 @@ Examples:
   quorate verify chain.export --genesis genesis.toml
   quorate verify --data data/validator-1
   quorate verify --rpc http://127.0.0.1:8001 --genesis genesis.toml --json
+  quorate verify chain.export --genesis genesis.toml --library ./libmine.so
   quorate verify receipt receipt.json --genesis genesis.toml
 
 Every block is checked: its place, hashes and roots, the quorum of signatures that makes it final, and its transactions, by \
 executing them. Exits with 1 and the height and reason at the first violation. Without --genesis the source's own genesis is \
-used: then compare the chain id.";
+used: then compare the chain id. A consensus or application that genesis names and this program lacks comes from --library.";
 
 /// Options of `verify`.
 #[derive(Debug, Clone, Args)]
@@ -43,6 +45,9 @@ pub struct VerifyArgs {
     /// The genesis to trust
     #[arg(long, value_name = "FILE")]
     pub genesis: Option<PathBuf>,
+    /// Where the chain's plugins are, if not here.
+    #[command(flatten)]
+    pub libraries: LibraryArgs,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -117,9 +122,9 @@ impl From<AuditError> for Failure {
 /// # Errors
 ///
 /// [`AuditError`].
-pub fn audit(source: &mut dyn Source, genesis: Option<&Path>) -> Result<Report, AuditError> {
+pub fn audit(source: &mut dyn Source, genesis: Option<&Path>, libraries: &LibraryArgs) -> Result<Report, AuditError> {
     let genesis = genesis_of(source, genesis)?;
-    let rules = bundled::rules(&genesis)?;
+    let rules = bundled::rules(&genesis, libraries)?;
     let mut auditor = Auditor::new(genesis, rules.application, rules.finality)?;
     let mut progress = Progress::new("blocks verified", source.blocks());
     while let Some((block, proof)) = source.next_block()? {
@@ -140,7 +145,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     }
     let begun = Instant::now();
     let mut source = args.chain.open()?;
-    let outcome = audit(source.as_mut(), args.genesis.as_deref());
+    let outcome = audit(source.as_mut(), args.genesis.as_deref(), &args.libraries);
     let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     if args.json {
         output::json(&as_json(&outcome, args.genesis.is_some(), elapsed_ms))?;

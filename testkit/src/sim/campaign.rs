@@ -57,6 +57,9 @@ pub struct Schedule {
     pub format: u32,
     /// The consensus, by name.
     pub consensus: String,
+    /// The shared library that it is from, if it is from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub library: Option<String>,
     /// The seed.
     pub seed: u64,
     /// The scenario.
@@ -119,8 +122,25 @@ pub struct Failure {
     pub marks: Vec<Mark>,
 }
 
-/// Lines of a timeline that are printed: the last ones tell how it came to it.
+/// Lines of a timeline that are printed: the last fault with what followed, and the end.
 pub const PRINTED_LINES_MAX: usize = 120;
+
+/// Of these, how many are from before the last fault, and how many from there on, where it is further back.
+const BEFORE_FAULT: usize = 20;
+const FROM_FAULT: usize = 70;
+
+/// Which lines are printed: up to the first number of the pair, from the second on; and from where.
+fn printed(lines: &[String]) -> (usize, usize, usize) {
+    let last = lines.len().saturating_sub(PRINTED_LINES_MAX);
+    match lines.iter().rposition(|line| line.contains(" FAULT ")) {
+        Some(fault) if fault < last + BEFORE_FAULT && last > 0 => {
+            let from = fault.saturating_sub(BEFORE_FAULT);
+            let end = lines.len().saturating_sub(PRINTED_LINES_MAX - BEFORE_FAULT - FROM_FAULT);
+            (from, (fault + FROM_FAULT).min(end), end)
+        }
+        _ => (last, last, last),
+    }
+}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,10 +152,19 @@ impl fmt::Display for Failure {
         if !self.left_out.is_empty() {
             writeln!(f, "it happens as well when {}", self.left_out.join(", "))?;
         }
-        let skipped = self.timeline.len().saturating_sub(PRINTED_LINES_MAX);
-        writeln!(f, "timeline in virtual ms{}:", if skipped > 0 { ", its end" } else { "" })?;
-        for line in self.timeline.iter().skip(skipped) {
-            writeln!(f, "{line}")?;
+        let (from, to, end) = printed(&self.timeline);
+        let which = match (from, end - to) {
+            (0, 0) => "",
+            (_, 0) => ", its end",
+            _ => ", the last fault and the end",
+        };
+        writeln!(f, "timeline in virtual ms{which}:")?;
+        for (at, line) in self.timeline.iter().enumerate().skip(from) {
+            if at < to || at >= end {
+                writeln!(f, "{line}")?;
+            } else if at == to {
+                writeln!(f, "        ... {} more lines", end - to)?;
+            }
         }
         Ok(())
     }

@@ -66,6 +66,7 @@ impl World {
         }
         self.trace.mix(&[3, at as u64, block.height().0]);
         self.trace.mix_bytes(block.hash().as_bytes());
+        self.trace.turn();
         self.trace.tell(self.now, || {
             let how = if by == CommitBy::Sync { " by catch-up" } else { "" };
             format!("{name} COMMITS h{} {}{how}", block.height(), short(block.hash().as_bytes()))

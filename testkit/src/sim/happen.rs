@@ -44,6 +44,7 @@ impl World {
     pub(crate) fn begin_fault(&mut self, index: usize) {
         let Some(fault) = self.faults.get(index).cloned() else { return };
         self.trace.mix(&[7, index as u64]);
+        self.trace.turn();
         self.trace.tell(self.now, || format!("FAULT {fault}"));
         let nodes = self.nodes();
         let lanes = || -> Vec<usize> {
@@ -283,6 +284,7 @@ impl World {
             (actor.armed, actor.armed_suspend) = (stays, None);
             actor.signer.broken = false;
         }
+        self.trace.turn();
         self.trace.tell(late, || "CALM: the last fault is over".into());
         self.trace.mark(|| Mark::Note { at_us: late, words: "calm: the last fault is over".into() });
         self.heal_target();

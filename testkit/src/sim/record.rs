@@ -5,11 +5,17 @@ use std::{
     fmt,
 };
 
-/// Lines of a timeline at most; of a longer one the beginning is left out.
+/// Lines of a timeline at most; of a longer one the beginning is left out, and what is said while nothing happens.
 pub const TIMELINE_LINES_MAX: usize = 5000;
 
-/// Marks of a drawing at most; of a longer one the beginning is left out.
+/// Marks of a drawing at most; as for lines.
 pub const MARKS_MAX: usize = 5000;
+
+/// Entries that are kept after the last final block or fault; of what follows only the end is.
+const AFTER_TURN_MAX: usize = 1500;
+
+/// Entries of that end at most.
+const QUIET_MAX: usize = 500;
 
 /// One thing to be drawn. A lane is the place of a process in [`Run::lanes`]; times are in microseconds of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,13 +122,82 @@ pub enum Mark {
 #[derive(Debug, Clone)]
 pub(crate) struct Trace {
     hash: u64,
-    lines: Option<VecDeque<String>>,
-    marks: VecDeque<Mark>,
+    lines: Option<Story<String>>,
+    marks: Story<Mark>,
+    line_turns: bool,
+    mark_turns: bool,
+}
+
+/// A story of which the end is kept, and the last turn that it took: a network that is stuck says the same for long, and how it came to be
+/// stuck was before.
+#[derive(Debug, Clone)]
+struct Story<T> {
+    max: usize,
+    kept: VecDeque<T>,
+    since_turn: usize,
+    quiet: VecDeque<T>,
+    left_out: usize,
+}
+
+impl<T> Story<T> {
+    fn new(max: usize) -> Self {
+        Self { max, kept: VecDeque::new(), since_turn: 0, quiet: VecDeque::new(), left_out: 0 }
+    }
+
+    fn add(&mut self, entry: T, words: fn(usize) -> Option<T>, is_turn: bool) {
+        if is_turn {
+            self.settle(words);
+        }
+        self.since_turn += 1;
+        if self.since_turn <= AFTER_TURN_MAX {
+            return self.keep(entry);
+        }
+        if self.quiet.len() >= QUIET_MAX {
+            self.quiet.pop_front();
+            self.left_out += 1;
+        }
+        self.quiet.push_back(entry);
+    }
+
+    fn keep(&mut self, entry: T) {
+        if self.kept.len() >= self.max {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(entry);
+    }
+
+    /// Goes on after a quiet time.
+    fn settle(&mut self, words: fn(usize) -> Option<T>) {
+        if self.left_out > 0
+            && let Some(entry) = words(self.left_out)
+        {
+            self.keep(entry);
+        }
+        for entry in std::mem::take(&mut self.quiet) {
+            self.keep(entry);
+        }
+        (self.since_turn, self.left_out) = (0, 0);
+    }
+
+    fn finish(mut self, words: fn(usize) -> Option<T>) -> Vec<T> {
+        self.settle(words);
+        self.kept.into()
+    }
+}
+
+fn left_out(count: usize) -> Option<String> {
+    Some(format!("        ... {count} more lines, in which nothing became final and no fault began"))
 }
 
 impl Trace {
     pub(crate) fn new(told: bool) -> Self {
-        Self { hash: 0xcbf2_9ce4_8422_2325, lines: told.then(Default::default), marks: VecDeque::new() }
+        Self {
+            hash: 0xcbf2_9ce4_8422_2325,
+            lines: told.then(|| Story::new(TIMELINE_LINES_MAX)),
+            marks: Story::new(MARKS_MAX),
+            line_turns: false,
+            mark_turns: false,
+        }
     }
 
     /// Mixes numbers into the hash (FNV-1a over 64-bit words).
@@ -150,20 +225,20 @@ impl Trace {
     /// Adds a line, made only when somebody wants it.
     pub(crate) fn tell(&mut self, now_us: u64, line: impl FnOnce() -> String) {
         if let Some(lines) = &mut self.lines {
-            if lines.len() >= TIMELINE_LINES_MAX {
-                lines.pop_front();
-            }
-            lines.push_back(format!("{:>7}.{:03} {}", now_us / 1000, now_us % 1000, line()));
+            let line = format!("{:>7}.{:03} {}", now_us / 1000, now_us % 1000, line());
+            lines.add(line, left_out, std::mem::take(&mut self.line_turns));
         }
+    }
+
+    /// What comes next is a turn of the story: a final block, or a fault.
+    pub(crate) fn turn(&mut self) {
+        (self.line_turns, self.mark_turns) = (true, true);
     }
 
     /// Adds a mark, made only when somebody wants it.
     pub(crate) fn mark(&mut self, mark: impl FnOnce() -> Mark) {
         if self.lines.is_some() {
-            if self.marks.len() >= MARKS_MAX {
-                self.marks.pop_front();
-            }
-            self.marks.push_back(mark());
+            self.marks.add(mark(), |_| None, std::mem::take(&mut self.mark_turns));
         }
     }
 
@@ -173,7 +248,8 @@ impl Trace {
     }
 
     pub(crate) fn finish(self) -> (u64, Vec<String>, Vec<Mark>) {
-        (self.hash, self.lines.unwrap_or_default().into(), self.marks.into())
+        let lines = self.lines.map(|lines| lines.finish(left_out));
+        (self.hash, lines.unwrap_or_default(), self.marks.finish(|_| None))
     }
 }
 
@@ -264,4 +340,30 @@ pub struct Run {
     pub lanes: Vec<String>,
     /// What a drawing shows, when the story was asked for.
     pub marks: Vec<Mark>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_is_stuck_for_long_is_told_from_where_it_got_stuck() {
+        let mut trace = Trace::new(true);
+        for at in 0..9_000u64 {
+            trace.tell(at, || format!("before {at}"));
+        }
+        trace.turn();
+        for at in 0..90_000u64 {
+            trace.tell(at, || format!("after {at}."));
+            trace.mark(|| Mark::Up { at_us: at, lane: 0 });
+        }
+        let (_, lines, marks) = trace.finish();
+        assert!(lines.len() <= TIMELINE_LINES_MAX, "{}", lines.len());
+        for expected in ["before 8999", "after 0.", "after 1000.", "... 88000 more lines", "after 89999."] {
+            assert!(lines.iter().any(|line| line.contains(expected)), "{expected}");
+        }
+        assert!(!lines.iter().any(|line| line.contains("before 5000") || line.contains("after 50000.")));
+        assert_eq!(marks.first(), Some(&Mark::Up { at_us: 0, lane: 0 }));
+        assert_eq!(marks.last(), Some(&Mark::Up { at_us: 89_999, lane: 0 }));
+    }
 }

@@ -1,12 +1,12 @@
 //! A consensus of one validator that fails where it is told to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use quorate::{
     ChainId, Consensus, FinalityProof, Header, Height, Instant, Round, ValidatorSet,
     application::Misbehaviour,
     consensus::{Action, Certificate, Context, EngineStatus, Event, ProofError},
-    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
+    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, Promise, SetupError, SignatureKinds},
 };
 
 use crate::{EXAMPLE, Faults, SCHEMA};
@@ -14,6 +14,12 @@ use crate::{EXAMPLE, Faults, SCHEMA};
 /// Answers every event by an action that says what it was.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FaultyConsensus;
+
+/// Its faults: from the node's settings, or else from genesis, which is all that the simulator has.
+fn read(context: &Context) -> Result<Faults, SetupError> {
+    let own = Faults::read(&context.settings)?;
+    if own.fault.is_empty() { Ok(Faults::read(&context.shared)?) } else { Ok(own) }
+}
 
 struct Engine {
     faults: Faults,
@@ -91,7 +97,7 @@ impl ConsensusPlugin for FaultyConsensus {
     }
 
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError> {
-        let faults = Faults::read(&context.settings)?;
+        let faults = read(context)?;
         faults.at("check");
         tracing::warn!(fault = faults.fault, seed = context.seed, "checked");
         Ok(ConsensusReport {
@@ -100,8 +106,21 @@ impl ConsensusPlugin for FaultyConsensus {
         })
     }
 
+    fn promise(&self, context: &Context) -> Option<Promise> {
+        let faults = read(context).ok()?;
+        faults.at("promise");
+        let delta = Some(Duration::from_micros(1500));
+        let promise = Promise { gone: 2, dishonest: 1, delta, kinds: Some(SignatureKinds::TWO_PHASE) };
+        (faults.fault != "promises nothing").then_some(promise)
+    }
+
+    fn describe_message(&self, message: &[u8]) -> Option<String> {
+        assert!(message != b"panic", "planted in describe_message");
+        (!message.is_empty()).then(|| format!("{} bytes", message.len()).repeat(message.len()))
+    }
+
     fn build(&self, context: &Context) -> Result<Box<dyn Consensus>, SetupError> {
-        let faults = Faults::read(&context.settings)?;
+        let faults = read(context)?;
         faults.at("create");
         if faults.fault == "is refused" {
             return Err(SetupError::Other("the key file is empty".into()));
@@ -110,6 +129,6 @@ impl ConsensusPlugin for FaultyConsensus {
     }
 
     fn proof(&self, context: &Context) -> Result<Arc<dyn FinalityProof>, SetupError> {
-        Ok(Arc::new(Proof(Faults::read(&context.settings)?)))
+        Ok(Arc::new(Proof(read(context)?)))
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         QUORATE_PLUGIN_OBSERVES, QUORATE_SLOT_CONSENSUS, QuorateBytes, QuorateConsensus, QuorateDescription,
         QuoratePlugin, QuorateSink,
     },
-    wire::{self, ActionHead, EventHead, setup::SetupFailure},
+    wire::{self, ActionHead, EventHead, PromiseAnswer, setup::SetupFailure},
 };
 
 /// Declares a consensus.
@@ -68,6 +68,8 @@ impl<E: Exported<dyn ConsensusPlugin>> Shim<E> {
         proof_evidence_height: Some(Self::proof_evidence_height),
         proof_evidence: Some(Self::proof_evidence),
         proof_destroy: Some(Self::proof_destroy),
+        promise: Some(Self::promise),
+        describe_message: Some(Self::describe_message),
     };
 
     fn name() -> &'static str {
@@ -250,5 +252,31 @@ impl<E: Exported<dyn ConsensusPlugin>> Shim<E> {
     unsafe extern "C" fn proof_destroy(checker: *mut c_void) {
         // SAFETY: the node promises that it came from `proof_create` and is not used again.
         unsafe { call::end::<Checker>(Self::name, checker) }
+    }
+
+    unsafe extern "C" fn promise(context: QuorateBytes, sink: *const QuorateSink) -> i32 {
+        let body = |out: Out<'_>| {
+            // SAFETY: the node promises that the bytes are valid.
+            let context = unsafe { Self::context(context) }?;
+            if let Some(promise) = E::plugin().promise(&context) {
+                out.put(&wire::encode(&PromiseAnswer::from(promise)), &[]);
+            }
+            Ok(())
+        };
+        // SAFETY: the node promises that the sink is valid.
+        unsafe { frame(Self::name, sink, body) }
+    }
+
+    unsafe extern "C" fn describe_message(message: QuorateBytes, sink: *const QuorateSink) -> i32 {
+        let body = |out: Out<'_>| {
+            // SAFETY: the node promises that the bytes are valid.
+            let message = unsafe { message.as_slice() };
+            if let Some(words) = E::plugin().describe_message(message) {
+                out.put(&[], words.as_bytes());
+            }
+            Ok(())
+        };
+        // SAFETY: the node promises that the sink is valid.
+        unsafe { frame(Self::name, sink, body) }
     }
 }

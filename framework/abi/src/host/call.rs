@@ -124,6 +124,16 @@ pub(super) enum Unanswered {
     Fault(Fault),
 }
 
+impl Unanswered {
+    /// What it means for a call which has no error of its own.
+    pub(super) fn without_error(self, call: &'static str) -> Fault {
+        match self {
+            Self::Error(_) => Fault::rubbish(call, "an error, where there is none"),
+            Self::Fault(fault) => fault,
+        }
+    }
+}
+
 /// The answers of a call.
 pub(super) type Answers = Vec<(Bytes, Bytes)>;
 

@@ -6,11 +6,11 @@ use std::{cell::RefCell, marker::PhantomData, sync::Arc};
 use quorate::{
     Consensus, FinalityProof, Height, Instant,
     consensus::{Action, Context, EngineStatus, Event},
-    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
+    plugin::{ConsensusPlugin, ConsensusReport, Descriptor, Promise, SetupError},
 };
 
 use super::{
-    call::{Fault, Origin, SETUP_WAIT, Unanswered, ask, bounded, single},
+    call::{Fault, Origin, SETUP_WAIT, ask, ask_for, bounded, single, within},
     object::Object,
     proof::LibraryProof,
     setup::{self, set_up},
@@ -18,11 +18,14 @@ use super::{
 use crate::{
     ffi::{Receive, with_sink},
     raw::{QUORATE_DECODE, QUORATE_OK, QuorateBytes, QuorateConsensus},
-    wire::{self, ActionHead, EventHead},
+    wire::{self, ActionHead, EventHead, PromiseAnswer},
 };
 
 /// Actions of one step at most.
 pub const ACTIONS_MAX: usize = 4096;
+
+/// Bytes of the words for one message at most; the rest is cut off.
+pub const DESCRIBED_BYTES_MAX: usize = 4096;
 
 /// A consensus of a library.
 pub(super) struct LibraryConsensus {
@@ -30,6 +33,34 @@ pub(super) struct LibraryConsensus {
     pub(super) descriptor: Descriptor,
     pub(super) observes: bool,
     pub(super) functions: &'static QuorateConsensus,
+}
+
+impl LibraryConsensus {
+    fn try_promise(&self, context: &Context) -> Result<Option<Promise>, Fault> {
+        let Some(promise) = self.functions.promise else { return Ok(None) };
+        let context = wire::encode(context);
+        let answers = within(&self.origin, "promise", SETUP_WAIT, move || {
+            ask_for(1, "promise", |sink| {
+                // SAFETY: the library's own function, and arguments which live during the call.
+                unsafe { promise(QuorateBytes::of(&context), sink) }
+            })
+        })?;
+        let Some((head, _)) = answers.map_err(|unanswered| unanswered.without_error("promise"))?.pop() else {
+            return Ok(None);
+        };
+        let answer: PromiseAnswer = wire::decode("Promise", &head).map_err(|error| Fault::wire("promise", &error))?;
+        Ok(Some(answer.into()))
+    }
+
+    fn try_describe(&self, message: &[u8]) -> Result<Option<String>, Fault> {
+        const CALL: &str = "describe_message";
+        let Some(describe) = self.functions.describe_message else { return Ok(None) };
+        // SAFETY: the library's own function, and arguments which live during the call.
+        let answers = ask_for(1, CALL, |sink| unsafe { describe(QuorateBytes::of(message), sink) });
+        let answer = answers.map_err(|unanswered| unanswered.without_error(CALL))?.pop();
+        Ok(answer
+            .map(|(_, words)| String::from_utf8_lossy(words.get(..DESCRIBED_BYTES_MAX).unwrap_or(&words)).into_owned()))
+    }
 }
 
 impl ConsensusPlugin for LibraryConsensus {
@@ -52,6 +83,18 @@ impl ConsensusPlugin for LibraryConsensus {
         let report = single("check", answers)
             .and_then(|(head, _)| wire::decode("ConsensusReport", &head).map_err(|error| Fault::wire("check", &error)));
         report.map_err(|fault| setup::fault(&self.origin, &fault))
+    }
+
+    fn promise(&self, context: &Context) -> Option<Promise> {
+        self.try_promise(context).unwrap_or_else(|fault| {
+            tracing::error!(plugin = %self.origin, %fault, "promise not known");
+            None
+        })
+    }
+
+    fn describe_message(&self, message: &[u8]) -> Option<String> {
+        // Whoever reads the words should read why there are none.
+        self.try_describe(message).unwrap_or_else(|fault| Some(format!("({} {fault})", self.origin)))
     }
 
     fn build(&self, context: &Context) -> Result<Box<dyn Consensus>, SetupError> {
@@ -154,10 +197,7 @@ impl Engine {
         let engine = self.object.pointer();
         // SAFETY: the library's own function and object, which only this thread uses now.
         let answers = ask("status", |sink| unsafe { status(engine, now.0, sink) });
-        let answers = answers.map_err(|unanswered| match unanswered {
-            Unanswered::Error(_) => Fault::rubbish("status", "an error, where there is none"),
-            Unanswered::Fault(fault) => fault,
-        })?;
+        let answers = answers.map_err(|unanswered| unanswered.without_error("status"))?;
         let (head, _) = single("status", answers)?;
         wire::decode("EngineStatus", &head).map_err(|error| Fault::wire("status", &error))
     }

@@ -21,7 +21,7 @@ mod storage;
 pub use self::{
     actor::STOP_WAIT,
     call::{ANSWER_BYTES_MAX, ANSWERS_MAX, END_WAIT, Fault, FaultKind, OPEN_WAIT, Origin, SETUP_WAIT, observe_setup},
-    consensus::ACTIONS_MAX,
+    consensus::{ACTIONS_MAX, DESCRIBED_BYTES_MAX},
     declared::{PLUGINS_MAX, TEXT_BYTES_MAX},
     error::{LoadError, LoadErrorKind},
     library::{LIBRARIES_MAX, LIBRARY_BYTES_MAX, Library, Provided, load},

@@ -218,6 +218,10 @@ pub struct QuorateConsensus {
     >,
     /// Ends a proof checker.
     pub proof_destroy: Option<unsafe extern "C" fn(checker: *mut c_void)>,
+    /// Puts a `Promise` for a `Context`, or nothing when it does not say. May be null: then it says nothing of any.
+    pub promise: Option<unsafe extern "C" fn(context: QuorateBytes, sink: *const QuorateSink) -> i32>,
+    /// Puts a few words (UTF-8, a body) for a message, or nothing when it has none. May be null: then it has none for any.
+    pub describe_message: Option<unsafe extern "C" fn(message: QuorateBytes, sink: *const QuorateSink) -> i32>,
 }
 
 /// One write of a batch.

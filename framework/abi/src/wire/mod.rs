@@ -4,6 +4,7 @@ pub mod action;
 pub mod actor;
 pub mod application;
 pub mod event;
+pub mod promise;
 pub mod response;
 pub mod setup;
 pub mod storage;
@@ -11,6 +12,7 @@ pub mod storage;
 pub use action::ActionHead;
 pub use actor::{ActorCommand, ActorEvent};
 pub use event::EventHead;
+pub use promise::PromiseAnswer;
 
 use std::{collections::BTreeSet, sync::Mutex};
 

@@ -1,9 +1,13 @@
 //! A loaded consensus and its checker of proofs.
 
+use std::time::Duration;
+
 use quorate::{
     Bytes, ChainId, Consensus, Hash, Header, Height, Instant, PeerId, Round, Timestamp, ValidatorIndex,
     consensus::{Action, Event, ProofError, Start, Tip},
+    plugin::{Promise, SignatureKinds},
 };
+use quorate_abi::host::DESCRIBED_BYTES_MAX;
 
 use crate::support::{self, consensus, context, faulty};
 
@@ -119,4 +123,30 @@ fn proofs_are_judged_by_the_library_and_a_failed_judge_judges_nothing() {
     let Err(ProofError::Failed(why)) = broken.verify(&context.chain_id, &header, b"", set) else { panic!() };
     assert!(why.contains("panicked in proof_verify"), "{why}");
     assert!(matches!(broken.certificate(b"x"), Err(ProofError::Failed(_))), "it is not asked again");
+}
+
+#[test]
+fn it_says_what_it_promises_in_numbers_or_says_nothing() {
+    let plugin = consensus(&faulty(), "faulty");
+    let promised = |fault: &str| plugin.promise(&context(3, "", &format!("fault = \"{fault}\"")));
+    let delta = Some(Duration::from_micros(1500));
+    let all = Promise { gone: 2, dishonest: 1, delta, kinds: Some(SignatureKinds::TWO_PHASE) };
+    assert_eq!(promised("none"), Some(all));
+    assert_eq!(promised("promises nothing"), None);
+    // What panicked has promised nothing.
+    assert_eq!(promised("panics in promise"), None);
+    assert_eq!(promised("none"), Some(all), "it is asked again");
+}
+
+#[test]
+fn its_messages_have_words_and_a_panic_shows_among_them() {
+    let plugin = consensus(&faulty(), "faulty");
+    assert_eq!(plugin.describe_message(b"x").as_deref(), Some("1 bytes"));
+    assert_eq!(plugin.describe_message(b""), None);
+    assert_eq!(plugin.describe_message(&[0; 2000]).unwrap().len(), DESCRIBED_BYTES_MAX);
+    let words = plugin.describe_message(b"panic").unwrap();
+    assert!(
+        words.starts_with("(plugin `faulty` of `libquorate_faulty.so` panicked in describe_message: planted"),
+        "{words}"
+    );
 }

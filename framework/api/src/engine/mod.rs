@@ -4,8 +4,10 @@
 
 mod blocks;
 mod peers;
+mod tally;
 mod verified;
 
 pub use blocks::{BLOCKS_MAX, Blocks, Judgement};
 pub use peers::{AHEAD_MAX, ANSWER_EVERY, ANSWERS_MAX, HEIGHTS_AHEAD, PEERS_MAX, Peers};
+pub use tally::{Tally, Votes};
 pub use verified::{Claim, VERIFIED_MAX, Verified};
