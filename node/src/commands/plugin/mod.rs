@@ -1,4 +1,6 @@
-//! `quorate plugin`: what this program is made of, and what is in a shared library.
+//! `quorate plugin`: what this program is made of, what is in a shared library, and whether it keeps its contract.
+
+pub mod test;
 
 use std::path::PathBuf;
 
@@ -20,7 +22,8 @@ pub const EXAMPLES: &str = "\
 Examples:
   quorate plugin list
   quorate plugin list --settings
-  quorate plugin inspect ./libmine.so";
+  quorate plugin inspect ./libmine.so
+  quorate plugin test ./libmine.so";
 
 /// Options of `plugin`.
 #[derive(Debug, Clone, Args)]
@@ -39,6 +42,9 @@ pub enum PluginCommand {
     /// What a shared library has, and what its plugins say of themselves
     #[command(after_help = "Example:\n  quorate plugin inspect ./libmine.so")]
     Inspect(InspectArgs),
+    /// Try every rule of the contract that a library's plugins must keep
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::TestArgs),
     /// Set plugins up as a node would, to see whether they end the process
     #[command(hide = true, after_help = "Example:\n  quorate plugin try --config validator-1.toml")]
     Try(TryArgs),
@@ -87,6 +93,7 @@ pub fn run(args: &PluginArgs) -> Result<(), Failure> {
     match &args.command {
         PluginCommand::List(args) => list(args),
         PluginCommand::Inspect(args) => inspect(args),
+        PluginCommand::Test(args) => test::run(args),
         PluginCommand::Try(TryArgs { config: Some(config), .. }) => {
             libraries::be_the_child(Trial::Config(config), &overrides())
         }
