@@ -69,7 +69,7 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
 /// [`Failure`], leaving nothing that the next start takes for a network.
 pub fn write(directory: &Directory, options: &NetworkOptions) -> Result<(), Failure> {
     // Wrong options are told before anything is written.
-    options.check_consensus()?;
+    options.choose()?;
     network::Ports::new(options.validator_count(), options.ports_from)?;
     directory.write(true, |path| {
         let validators = (1..=options.validator_count()).map(|number| format!("validator-{number}"));

@@ -119,7 +119,7 @@ pub struct TestArgs {
     pub in_this_process: bool,
 }
 
-fn slot(word: &str) -> Result<Slot, String> {
+pub(super) fn slot(word: &str) -> Result<Slot, String> {
     let words = Slot::ALL.map(Slot::as_str).join(", ");
     Slot::from_word(word).ok_or_else(|| format!("one of: {words}"))
 }
