@@ -4,7 +4,7 @@
 //!
 //! 1. [`cli`]: the commands. [`commands`]: one file each. [`exit`]: exit codes and the one error.
 //! 2. [`bundled`]: the plugins of this program; no other file names one, but for the auditor's own rules of `poa`.
-//!    [`libraries`]: those which come from shared libraries.
+//!    [`libraries`]: those which come from shared libraries. [`conformance`]: what their conformance suites are given.
 //! 3. [`network`]: a new network's files. [`devnet`]: its processes.
 //! 4. [`source`] and [`archive`]: where a chain is read from. [`audit`]: replaying it.
 
@@ -13,6 +13,7 @@ pub mod audit;
 pub mod bundled;
 pub mod cli;
 pub mod commands;
+pub mod conformance;
 pub mod devnet;
 pub mod exit;
 pub mod libraries;

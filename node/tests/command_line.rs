@@ -61,7 +61,8 @@ fn every_command_has_an_example_in_its_help() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_says_what_was_meant() {
+fn wrong_usage_is_2_says_what_was_meant_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
     for (arguments, expected) in [
         (vec!["devent"], "devnet"),
         (vec!["run"], "--config"),
@@ -76,8 +77,10 @@ fn wrong_usage_is_2_and_says_what_was_meant() {
         (vec!["verify", "a", "--rpc", "b"], "cannot be used with"),
         (vec!["plugin", "list", "--log-level", "loud=="], "--log-level"),
     ] {
-        let output = quorate(&arguments);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let output = command.args(&arguments).env_remove("RUST_LOG").current_dir(folder.path()).output().unwrap();
         assert_eq!(code(&output), 2, "{arguments:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{arguments:?} left something behind");
         assert!(stderr(&output).contains(expected), "{arguments:?}: {}", stderr(&output));
         assert!(output.stdout.is_empty(), "{arguments:?} wrote to stdout");
     }

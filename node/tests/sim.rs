@@ -1,6 +1,6 @@
 //! `quorate sim` as its users meet it: what it finds, how it says so, and that it can be run again.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can not go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
 
 use std::{
     fs,

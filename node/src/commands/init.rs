@@ -50,6 +50,7 @@ pub struct InitArgs {
 ///
 /// [`Failure`].
 pub fn run(args: &InitArgs) -> Result<(), Failure> {
+    check(&args.network)?;
     let directory = Directory::lock(&args.dir)?;
     if args.development {
         write_development(&directory, &args.network)?;
@@ -62,15 +63,20 @@ pub fn run(args: &InitArgs) -> Result<(), Failure> {
     ))
 }
 
+/// Wrong options are told before anything is written.
+fn check(options: &NetworkOptions) -> Result<(), Failure> {
+    options.choose()?;
+    network::Ports::new(options.validator_count(), options.ports_from)?;
+    Ok(())
+}
+
 /// Writes a network with new keys.
 ///
 /// # Errors
 ///
 /// [`Failure`], leaving nothing that the next start takes for a network.
 pub fn write(directory: &Directory, options: &NetworkOptions) -> Result<(), Failure> {
-    // Wrong options are told before anything is written.
-    options.check_consensus()?;
-    network::Ports::new(options.validator_count(), options.ports_from)?;
+    check(options)?;
     directory.write(true, |path| {
         let validators = (1..=options.validator_count()).map(|number| format!("validator-{number}"));
         let members = validators.map(|name| new_key(path, name, true)).collect::<Result<Vec<_>, _>>()?;

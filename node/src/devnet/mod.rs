@@ -49,6 +49,7 @@ Examples:
   quorate devnet --fresh --block-interval-ms 0     start over; a block as soon as there is work
   quorate devnet --dir /tmp/n --validators 4 --ports-from 9000
   quorate devnet --dir /tmp/t --validators 4 --consensus bft-tendermint
+  quorate devnet --dir /tmp/m --consensus mine --library target/debug/libmine.so
 
 Each node writes its log to DIR/logs/NAME.log (32 MiB at most, and one before); its warnings and errors are shown here too, \
 each after the node's name. DIR/nodes.json lists name, role, pid, addresses and files of every node once all are ready. \
@@ -131,9 +132,14 @@ fn same_options(directory: &Path, options: &NetworkOptions) -> Result<(), Failur
         .and_then(|address| address.rsplit(':').next())
         .unwrap_or_default()
         .to_owned();
-    options.check_consensus()?;
+    let storage = lookup(&read("validator-1.toml")?, &["storage", "plugin"])
+        .and_then(toml::Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    options.choose()?;
+    same_libraries(directory, &options.library, &read("validator-1.toml")?)?;
     let wanted = [
-        ("--consensus", options.consensus.map(|c| c.as_str().to_owned()), text(&["consensus", "plugin"])),
+        ("--consensus", options.consensus.clone(), text(&["consensus", "plugin"])),
         ("--validators", options.validators.map(|n| n.to_string()), validators),
         (
             "--block-interval-ms",
@@ -143,6 +149,7 @@ fn same_options(directory: &Path, options: &NetworkOptions) -> Result<(), Failur
         ("--delta-ms", options.delta_ms.map(|n| n.to_string()), number(&["consensus", "delta_ms"])),
         ("--fault-model", options.fault_model.map(|m| m.as_str().to_owned()), text(&["consensus", "fault_model"])),
         ("--application", options.application.clone(), text(&["application", "plugin"])),
+        ("--storage", options.storage.clone(), storage),
         ("--chain-name", options.chain_name.clone(), text(&["chain_name"])),
         ("--ports-from", options.ports_from.map(|n| n.to_string()), bootnode),
     ];
@@ -150,6 +157,23 @@ fn same_options(directory: &Path, options: &NetworkOptions) -> Result<(), Failur
         if let Some(wanted) = wanted.filter(|wanted| *wanted != there) {
             return Err(Failure::usage(format!(
                 "{option} {wanted}: the network in {} has {there}; leave the option out to go on with it, or add --fresh to start over",
+                directory.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A library given beside an existing network must be one of its nodes'.
+fn same_libraries(directory: &Path, libraries: &[PathBuf], node: &toml::Table) -> Result<(), Failure> {
+    let there = |slot: &str| lookup(node, &[slot, "library"]).and_then(toml::Value::as_str).map(PathBuf::from);
+    let there: Vec<PathBuf> = ["consensus", "storage", "application"].into_iter().filter_map(there).collect();
+    for library in libraries {
+        let path = library.canonicalize().map_err(|error| Failure::reading(library.display(), &error))?;
+        if !there.contains(&path) {
+            return Err(Failure::usage(format!(
+                "--library {}: the network in {} does not use it; add --fresh to start over",
+                library.display(),
                 directory.display()
             )));
         }

@@ -1,13 +1,17 @@
 //! The text of a network's `genesis.toml`, every key commented.
 
-use crate::network::{ConsensusChoice, Plan};
+use crate::network::{Choice, ConsensusChoice, FromLibrary, Plan, plan::is_key};
+
+/// Between blocks, unless something else is asked for, in milliseconds.
+const BLOCK_INTERVAL_MS: u64 = 5000;
 
 /// Renders genesis.
 pub fn genesis(plan: &Plan) -> String {
-    let Plan { chain_name, genesis_time, application, .. } = plan;
-    let consensus_settings = match plan.consensus {
+    let Plan { chain_name, genesis_time, chosen, .. } = plan;
+    let consensus_settings = match &chosen.consensus {
         ConsensusChoice::Poa => poa(plan),
         ConsensusChoice::BftTendermint => bft_tendermint(plan),
+        ConsensusChoice::Library(from) => of_library(from, plan.block_interval_ms),
     };
     let mut text = format!(
         r#"# Genesis: what all nodes of this network agree on before the first block. The chain id is the hash of these values
@@ -29,7 +33,7 @@ genesis_time = {genesis_time}
 # and its node's public key (`quorate key show`).
 "#,
         name = quoted(chain_name),
-        application_settings = application_settings(application),
+        application_settings = application_settings(&chosen.application),
     );
     for member in &plan.validators {
         let (name, public_key) = (quoted(&member.name), member.public_key);
@@ -41,7 +45,8 @@ genesis_time = {genesis_time}
 }
 
 fn poa(plan: &Plan) -> String {
-    let Plan { block_interval_ms, delta_ms, .. } = plan;
+    let delta_ms = plan.delta_ms;
+    let block_interval_ms = plan.block_interval_ms.unwrap_or(BLOCK_INTERVAL_MS);
     format!(
         r#"# Validators take turns, and a quorum of signatures makes a block final.
 plugin = "poa"
@@ -74,7 +79,7 @@ drift_ms = 2000
 }
 
 fn bft_tendermint(plan: &Plan) -> String {
-    let Plan { block_interval_ms, .. } = plan;
+    let block_interval_ms = plan.block_interval_ms.unwrap_or(BLOCK_INTERVAL_MS);
     format!(
         r#"# Tendermint: more than two thirds of the validators make a block final, on any network. Fewer than a third may be stopped
 # or dishonest: 1 of 4, 2 of 7; none of 3.
@@ -100,8 +105,23 @@ drift_ms = 2000
     )
 }
 
-fn application_settings(plugin: &str) -> String {
-    match plugin {
+/// The settings of a plugin of a library: its example.
+fn of_library(from: &FromLibrary, block_interval_ms: Option<u64>) -> String {
+    let mut text = format!("# Of a library, which each node's file names.\nplugin = {}\n", quoted(&from.plugin));
+    for line in from.example.trim_end().lines() {
+        match block_interval_ms.filter(|_| is_key(line, "block_interval_ms")) {
+            Some(wanted) => text.push_str(&format!("block_interval_ms = {wanted}\n")),
+            None => text.push_str(&format!("{line}\n")),
+        }
+    }
+    text
+}
+
+fn application_settings(chosen: &Choice) -> String {
+    if let Some(from) = &chosen.from {
+        return of_library(from, None);
+    }
+    match chosen.plugin.as_str() {
         "kv" => "\
 # Signed key-value writes.
 plugin = \"kv\"

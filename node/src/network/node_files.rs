@@ -1,6 +1,6 @@
 //! The text of each node's TOML file, every key commented.
 
-use crate::network::{Member, Plan, genesis_file::quoted};
+use crate::network::{ConsensusChoice, FromLibrary, Member, Plan, genesis_file::quoted};
 
 /// Where editors find the schema, beside the files.
 pub(super) const SCHEMA_FILE: &str = "node.schema.json";
@@ -34,17 +34,40 @@ data_dir = "data/{name}"
     )
 }
 
+/// The line which names the library of a plugin, if it comes from one.
+fn library(key: &str, from: Option<&FromLibrary>) -> String {
+    from.map(|from| format!("{key} = {}\n", quoted(&from.library.display().to_string()))).unwrap_or_default()
+}
+
+/// The library of the consensus that genesis names.
+fn consensus_library(plan: &Plan) -> Option<&FromLibrary> {
+    match &plan.chosen.consensus {
+        ConsensusChoice::Library(from) => Some(from),
+        ConsensusChoice::Poa | ConsensusChoice::BftTendermint => None,
+    }
+}
+
+/// What stands under `[storage]`.
+fn storage(plan: &Plan) -> String {
+    let chosen = &plan.chosen.storage;
+    let example = chosen.from.as_ref().map(|from| from.example.trim_end()).filter(|example| !example.is_empty());
+    let library = library("library", chosen.from.as_ref());
+    format!(
+        "plugin = {}\n{library}{}",
+        quoted(&chosen.plugin),
+        example.map(|text| format!("{text}\n")).unwrap_or_default()
+    )
+}
+
 fn slots(plan: &Plan, consensus: &str, consensus_comment: &str, rpc_port: u16, peer_port: u16) -> String {
     format!(
         r#"
 # {consensus_comment}
 [consensus]
-plugin = "{consensus}"
-
-# Where the chain is kept: one file in data_dir.
+{consensus}
+# Where the chain is kept: {kept}.
 [storage]
-plugin = "redb"
-
+{storage}
 # How peers and clients reach this node.
 [transport]
 plugin = "http"
@@ -62,9 +85,12 @@ url = "http://127.0.0.1:{bootnode_port}"
 # What the chain is for: the plugin that genesis names. Its shared settings stand there.
 [application]
 plugin = {application}
-"#,
+{application_library}"#,
+        kept = if plan.chosen.storage.plugin == "redb" { "one file in data_dir" } else { "in data_dir" },
+        storage = storage(plan),
         bootnode_port = plan.ports.bootnode(),
-        application = quoted(&plan.application),
+        application = quoted(&plan.chosen.application.plugin),
+        application_library = library("library", plan.chosen.application.from.as_ref()),
     )
 }
 
@@ -76,7 +102,9 @@ pub fn validator(plan: &Plan, index: u16, member: &Member) -> String {
     let role = "validator: votes with its key, which genesis lists.";
     let mut text = head(plan, &what, &member.name, "validator", role);
     let comment = "The plugin that genesis names. What all nodes must agree on stands there, not here.";
-    text.push_str(&slots(plan, plan.consensus.as_str(), comment, plan.ports.rpc(index), plan.ports.peer(index)));
+    let consensus =
+        format!("plugin = {}\n{}", quoted(plan.chosen.consensus.as_str()), library("library", consensus_library(plan)));
+    text.push_str(&slots(plan, &consensus, comment, plan.ports.rpc(index), plan.ports.peer(index)));
     text
 }
 
@@ -86,7 +114,8 @@ pub fn backend(plan: &Plan) -> String {
     let role = "follower: checks everything, signs nothing.";
     let mut text = head(plan, what, "backend", "follower", role);
     let comment = "Only verifies what genesis' plugin decides.";
-    text.push_str(&slots(plan, "follower", comment, plan.ports.gateway(), plan.ports.gateway_peer()));
+    let consensus = format!("plugin = \"follower\"\n{}", library("proof_library", consensus_library(plan)));
+    text.push_str(&slots(plan, &consensus, comment, plan.ports.gateway(), plan.ports.gateway_peer()));
     text
 }
 

@@ -1,11 +1,18 @@
 //! What a new network shall be: the options of `init` and `devnet`, and what follows from them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    path::PathBuf,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use clap::{Args, ValueEnum};
 use quorate::PublicKey;
+use quorate_abi::Slot;
 
-use crate::{exit::Failure, network::Ports};
+use crate::{
+    exit::Failure,
+    network::{Found, FromLibrary, Ports},
+};
 
 /// Validators which `init` and `devnet` make at most.
 pub const VALIDATORS_MAX: u16 = 64;
@@ -16,9 +23,12 @@ pub struct NetworkOptions {
     /// How many validators [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(VALIDATORS_MAX)))]
     pub validators: Option<u16>,
-    /// How blocks are decided [default: poa]
-    #[arg(long, value_enum, value_name = "PLUGIN")]
-    pub consensus: Option<ConsensusChoice>,
+    /// How blocks are decided: poa, bft-tendermint, or a plugin of a --library with the settings of its example [default: poa]
+    #[arg(long, value_name = "PLUGIN")]
+    pub consensus: Option<String>,
+    /// A shared library with the consensus, the application or the storage; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub library: Vec<PathBuf>,
     /// Time between blocks, in milliseconds; 0 makes them as soon as there is work [default: 5000]
     #[arg(long, value_name = "MS")]
     pub block_interval_ms: Option<u64>,
@@ -35,6 +45,9 @@ pub struct NetworkOptions {
     /// The application's plugin [default: kv]
     #[arg(long, value_name = "PLUGIN")]
     pub application: Option<String>,
+    /// The store's plugin [default: redb]
+    #[arg(long, value_name = "PLUGIN")]
+    pub storage: Option<String>,
     /// The network's name [default: devnet]
     #[arg(long, value_name = "NAME")]
     pub chain_name: Option<String>,
@@ -46,39 +59,103 @@ impl NetworkOptions {
         self.validators.unwrap_or(3)
     }
 
-    /// Refuses options of `poa` for another consensus.
+    /// Whence the plugins come that may come from libraries; refuses options which the consensus does not have.
     ///
     /// # Errors
     ///
-    /// A usage error which names the option.
-    pub fn check_consensus(&self) -> Result<(), Failure> {
-        let consensus = self.consensus.unwrap_or_default();
+    /// A usage error which names the option; [`Exit::Plugin`](crate::exit::Exit::Plugin) for a library that can't be used.
+    pub fn choose(&self) -> Result<Chosen, Failure> {
+        let found = Found::load(&self.library)?;
+        let consensus = self.consensus_choice(&found)?;
         let poa = [("--fault-model", self.fault_model.is_some()), ("--delta-ms", self.delta_ms.is_some())];
-        match poa.into_iter().find(|(_, given)| *given && consensus != ConsensusChoice::Poa) {
-            Some((option, _)) => {
-                Err(Failure::usage(format!("{option} is an option of poa; {} has no such setting", consensus.as_str())))
-            }
-            None => Ok(()),
+        if let Some((option, _)) = poa.into_iter().find(|(_, given)| *given && consensus != ConsensusChoice::Poa) {
+            let message = format!("{option} is an option of poa; {} has no such setting", consensus.as_str());
+            return Err(Failure::usage(message));
+        }
+        if let (ConsensusChoice::Library(FromLibrary { plugin, example, .. }), Some(_)) =
+            (&consensus, self.block_interval_ms)
+            && !example.lines().any(|line| is_key(line, "block_interval_ms"))
+        {
+            return Err(Failure::usage(format!("--block-interval-ms: {plugin} has no such setting")));
+        }
+        let chosen = Chosen {
+            application: Choice::new(&found, Slot::Application, self.application.as_deref().unwrap_or("kv")),
+            storage: Choice::new(&found, Slot::Storage, self.storage.as_deref().unwrap_or("redb")),
+            consensus,
+        };
+        let consensus = match &chosen.consensus {
+            ConsensusChoice::Library(plugin) => Some(plugin),
+            _ => None,
+        };
+        let used = [consensus, chosen.application.from.as_ref(), chosen.storage.from.as_ref()];
+        found.check_used(&used.into_iter().flatten().collect::<Vec<_>>())?;
+        Ok(chosen)
+    }
+
+    fn consensus_choice(&self, found: &Found) -> Result<ConsensusChoice, Failure> {
+        let Some(name) = self.consensus.as_deref() else { return Ok(ConsensusChoice::Poa) };
+        if let Some(plugin) = found.plugin(Slot::Consensus, name) {
+            return Ok(ConsensusChoice::Library(plugin));
+        }
+        match name {
+            "poa" => Ok(ConsensusChoice::Poa),
+            "bft-tendermint" => Ok(ConsensusChoice::BftTendermint),
+            _ => Err(Failure::usage(format!(
+                "--consensus {name}: networks are made of poa or bft-tendermint, or of a plugin that --library FILE has"
+            ))),
         }
     }
 }
 
+/// Whether a line of TOML sets this key.
+pub(super) fn is_key(line: &str, key: &str) -> bool {
+    line.split_once('=').is_some_and(|(name, _)| name.trim() == key)
+}
+
+/// The plugins which may come from libraries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// How blocks are decided.
+    pub consensus: ConsensusChoice,
+    /// What the chain is for.
+    pub application: Choice,
+    /// Where the chain is kept.
+    pub storage: Choice,
+}
+
+/// A plugin by its name, and the library that has it, if it is not the program's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The plugin's name.
+    pub plugin: String,
+    /// Whence it comes.
+    pub from: Option<FromLibrary>,
+}
+
+impl Choice {
+    fn new(found: &Found, slot: Slot, name: &str) -> Self {
+        Self { plugin: name.to_owned(), from: found.plugin(slot, name) }
+    }
+}
+
 /// The consensus of a new network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsensusChoice {
     /// Validators take turns; what the network withstands is chosen by --fault-model
-    #[default]
     Poa,
     /// Tendermint: fewer than a third may be stopped or dishonest, on any network; takes four validators for one
     BftTendermint,
+    /// A plugin of a library, with the settings of its example
+    Library(FromLibrary),
 }
 
 impl ConsensusChoice {
     /// The plugin's name.
-    pub const fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             ConsensusChoice::Poa => "poa",
             ConsensusChoice::BftTendermint => "bft-tendermint",
+            ConsensusChoice::Library(plugin) => &plugin.plugin,
         }
     }
 }
@@ -130,16 +207,14 @@ pub struct Plan {
     pub chain_name: String,
     /// `genesis_time` as in TOML.
     pub genesis_time: String,
-    /// How blocks are decided.
-    pub consensus: ConsensusChoice,
+    /// The plugins which may come from libraries.
+    pub chosen: Chosen,
     /// What a network of `poa` withstands.
     pub fault_model: FaultModel,
-    /// Between blocks.
-    pub block_interval_ms: u64,
+    /// Between blocks, if that was asked for.
+    pub block_interval_ms: Option<u64>,
     /// Between honest validators of `poa`.
     pub delta_ms: u64,
-    /// The application's plugin.
-    pub application: String,
     /// In turn order.
     pub validators: Vec<Member>,
     /// Who listens where.
@@ -155,16 +230,14 @@ impl Plan {
     ///
     /// A usage error for ports that do not fit, and for options which the consensus does not have.
     pub fn new(options: &NetworkOptions, validators: Vec<Member>, genesis_time: Option<&str>) -> Result<Self, Failure> {
-        options.check_consensus()?;
         let count = u16::try_from(validators.len()).unwrap_or(u16::MAX);
         Ok(Self {
             chain_name: options.chain_name.clone().unwrap_or_else(|| "devnet".into()),
             genesis_time: genesis_time.map_or_else(now, str::to_owned),
-            consensus: options.consensus.unwrap_or_default(),
+            chosen: options.choose()?,
             fault_model: options.fault_model.unwrap_or(FaultModel::for_validators(count)),
-            block_interval_ms: options.block_interval_ms.unwrap_or(5000),
+            block_interval_ms: options.block_interval_ms,
             delta_ms: options.delta_ms.unwrap_or(400),
-            application: options.application.clone().unwrap_or_else(|| "kv".into()),
             validators,
             ports: Ports::new(count, options.ports_from)?,
             admin_token: true,

@@ -25,5 +25,5 @@ pub use self::{
     declared::{PLUGINS_MAX, TEXT_BYTES_MAX},
     error::{LoadError, LoadErrorKind},
     library::{LIBRARIES_MAX, LIBRARY_BYTES_MAX, Library, Provided, load},
-    probe::{Died, PROBE_WAIT, probe},
+    probe::{Died, PROBE_WAIT, probe, signal},
 };

@@ -74,7 +74,8 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-fn signal(status: ExitStatus) -> Option<String> {
+/// The signal that ended a process, if one did: `SIGABRT, 6`.
+pub fn signal(status: ExitStatus) -> Option<String> {
     use std::os::unix::process::ExitStatusExt as _;
     let number = status.signal()?;
     let name = match number {

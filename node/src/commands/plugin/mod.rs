@@ -1,4 +1,7 @@
-//! `quorate plugin`: what this program is made of, and what is in a shared library.
+//! `quorate plugin`: what this program is made of, what is in a shared library, and whether it keeps its contract.
+
+pub mod new;
+pub mod test;
 
 use std::path::PathBuf;
 
@@ -20,7 +23,9 @@ pub const EXAMPLES: &str = "\
 Examples:
   quorate plugin list
   quorate plugin list --settings
-  quorate plugin inspect ./libmine.so";
+  quorate plugin inspect ./libmine.so
+  quorate plugin test ./libmine.so
+  quorate plugin new consensus my-rule";
 
 /// Options of `plugin`.
 #[derive(Debug, Clone, Args)]
@@ -39,6 +44,12 @@ pub enum PluginCommand {
     /// What a shared library has, and what its plugins say of themselves
     #[command(after_help = "Example:\n  quorate plugin inspect ./libmine.so")]
     Inspect(InspectArgs),
+    /// Write a crate with the smallest plugin of a kind
+    #[command(after_help = new::EXAMPLES)]
+    New(new::NewArgs),
+    /// Try every rule of the contract that a library's plugins must keep
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::TestArgs),
     /// Set plugins up as a node would, to see whether they end the process
     #[command(hide = true, after_help = "Example:\n  quorate plugin try --config validator-1.toml")]
     Try(TryArgs),
@@ -87,6 +98,8 @@ pub fn run(args: &PluginArgs) -> Result<(), Failure> {
     match &args.command {
         PluginCommand::List(args) => list(args),
         PluginCommand::Inspect(args) => inspect(args),
+        PluginCommand::New(args) => new::run(args),
+        PluginCommand::Test(args) => test::run(args),
         PluginCommand::Try(TryArgs { config: Some(config), .. }) => {
             libraries::be_the_child(Trial::Config(config), &overrides())
         }
