@@ -228,3 +228,29 @@ fn a_library_that_can_not_be_used_is_named_with_what_it_has() {
         assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
 }
+
+/// What docs/plugin-guide.md shows: the example keeps its promise, and without its one line about a crash it does not.
+#[test]
+fn an_outsiders_consensus_is_broken_on_purpose_and_the_timeline_shows_where() {
+    let whole = sim(&["--consensus", &built("quorate_unanimous"), "--seeds", "44"]);
+    assert_eq!(code(&whole), 0, "{}", String::from_utf8_lossy(&whole.stdout));
+    let output = sim(&["--consensus", &built("quorate_unanimous_broken"), "--seeds", "44"]);
+    assert_eq!(code(&output), 1);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (_, timeline) = told.split_once("timeline in virtual ms, the last fault and the end:").unwrap();
+    // It says how it came about, in this order.
+    let mut rest = timeline;
+    for part in ["signs kind 1 h", "FAULT", "DIES", "with no record", "is refused a signature", "VIOLATION L2 progress"]
+    {
+        (_, rest) = rest.split_once(part).unwrap_or_else(|| panic!("`{part}` does not follow in\n{told}"));
+    }
+    assert!(told.contains("run again: quorate sim --consensus"), "{told}");
+    // The guide shows this very output.
+    let guide = include_str!("../../docs/plugin-guide.md");
+    let blocks = guide.split("```text\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let lines: Vec<&str> = blocks.flat_map(str::lines).collect();
+    assert!(lines.len() > 10, "{lines:?}");
+    for line in lines {
+        assert!(told.lines().any(|known| known.trim() == line.trim()), "the guide shows `{line}`, but it said\n{told}");
+    }
+}

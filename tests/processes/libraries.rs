@@ -8,7 +8,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Network, QUORATE, Writer, call, eventually, free_ports, get, is_final, signal, status};
+use crate::support::{Network, QUORATE, Writer, call, eventually, free_ports, get, is_final, signal, status, submit};
 
 /// A library of this workspace, which cargo built because the tests depend on its crate.
 fn built(name: &str) -> PathBuf {
@@ -196,6 +196,67 @@ fn a_bootnodes_service_comes_from_a_library() {
     signal(child.id(), Signal::TERM);
     let stopped = eventually("the bootnode stops", || child.try_wait().unwrap());
     assert_eq!(stopped.code(), Some(0), "{answer:?}: {}", std::fs::read_to_string(&log).unwrap());
+}
+
+/// The example in one file runs a network of its own, and its chain is audited by whoever has the library; others are told of it.
+#[test]
+fn three_validators_run_an_outsiders_consensus_and_its_chain_is_audited() {
+    let mut network = Network::init(3, &[]);
+    let library = built("quorate_unanimous");
+    let genesis = network.genesis();
+    let text = std::fs::read_to_string(&genesis).unwrap();
+    let (before, table) = text.split_once("[consensus]\n").unwrap();
+    let (_, after) = table.split_once("\n[application]").unwrap();
+    std::fs::write(&genesis, format!("{before}[consensus]\nplugin = \"unanimous\"\n\n[application]{after}")).unwrap();
+    for node in &network.nodes {
+        let text = std::fs::read_to_string(&node.config).unwrap();
+        let changed = text.replacen("[consensus]\nplugin = \"poa\"", "[consensus]\nplugin = \"unanimous\"", 1);
+        assert_ne!(text, changed);
+        std::fs::write(&node.config, changed).unwrap();
+        from_library(&node.config, "consensus", &library);
+    }
+    network.start_bootnode();
+    (0..3).for_each(|at| network.spawn(at));
+    (0..3).for_each(|at| network.answers(at));
+    let mut writer = Writer::new(&genesis, 1);
+    let first = submit(network.rpc(0), &writer.next());
+    let receipt = network.final_everywhere(&[0, 1, 2], &first);
+    // One is away: nothing becomes final, and everything does once it is back.
+    network.kill(2);
+    let height = network.height(0);
+    let second = submit(network.rpc(0), &writer.next());
+    eventually("the others see that it is gone", || {
+        status(network.rpc(0)).filter(|status| status["peers"].as_array().is_some_and(|peers| peers.len() < 3))
+    });
+    assert!(is_final(network.rpc(0), &second).is_none() && network.height(0) <= height + 1);
+    network.restart(2);
+    network.final_everywhere(&[0, 1, 2], &second);
+    network.assert_same_blocks(&[0, 1, 2]);
+
+    let path = |name: &str| network.directory.path().join(name).display().to_string();
+    let (file, export, genesis, library) =
+        (path("receipt.json"), path("chain.export"), genesis.display().to_string(), library.display().to_string());
+    std::fs::write(&file, receipt["receipt"].to_string()).unwrap();
+    let arguments = ["export", "--rpc", network.rpc(1), &export];
+    assert_eq!(crate::support::quorate(&arguments).0, Some(0));
+    let data = path("imported");
+    for arguments in [
+        vec!["verify", "receipt", &file, "--genesis", &genesis],
+        vec!["verify", &export, "--genesis", &genesis],
+        vec!["import", &export, "--genesis", &genesis, "--data", &data],
+        vec!["verify", "--data", &data, "--genesis", &genesis],
+    ] {
+        if arguments.get(1) != Some(&"--data") {
+            let (code, told) = crate::support::quorate(&arguments);
+            assert_eq!(code, Some(70), "{arguments:?}: {told}");
+            assert!(told.contains("no consensus plugin `unanimous`") && told.contains("--library FILE"), "{told}");
+        }
+        let (code, told) = crate::support::quorate(&[&arguments[..], &["--library", &library]].concat());
+        assert_eq!(code, Some(0), "{arguments:?}: {told}");
+    }
+    // Another library with no such plugin does not help.
+    let kv = built("quorate_kv_dylib").display().to_string();
+    assert_eq!(crate::support::quorate(&["verify", &export, "--library", &kv]).0, Some(70));
 }
 
 /// Has the plugin of a slot in a node's file come from a library.
