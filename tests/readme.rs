@@ -20,10 +20,19 @@ const RUN: [&str; 2] = ["README.md", "docs/rpc.md"];
 const FIRST_TERMINAL: &str = "cargo run --release -- devnet";
 
 /// Commands, or beginnings of commands, which are not run here, and why.
-const NOT_RUN: [(&str, &str); 4] = [
+const NOT_RUN: [(&str, &str); 10] = [
     ("./tests/run.sh", "it runs this test"),
     ("cargo bench --bench network", "tests/bench.rs measures the same with tiny counts"),
     ("quorate sim ", "node/tests/sim.rs runs it with fewer seeds"),
+    ("cargo build", "it made this test, or a library which node/tests/sim.rs loads"),
+    ("alias quorate=$PWD", "tests have the program's path"),
+    ("quorate plugin ", "node/tests and tests/processes/libraries.rs run it, where there is such a library"),
+    ("cd my-rule", "the folder is written by a command which is not run here"),
+    ("cargo test ", "it runs this test, or those of a crate that is written by a command which is not run here"),
+    (
+        "quorate verify chain.export --genesis genesis.toml --library",
+        "tests/processes/libraries.rs audits such a chain",
+    ),
     ("cargo run -p quorate-examples --example ", "examples/tests/run.rs runs these programs"),
 ];
 

@@ -245,4 +245,12 @@ fn an_outsiders_consensus_is_broken_on_purpose_and_the_timeline_shows_where() {
         (_, rest) = rest.split_once(part).unwrap_or_else(|| panic!("`{part}` does not follow in\n{told}"));
     }
     assert!(told.contains("run again: quorate sim --consensus"), "{told}");
+    // The guide shows this very output.
+    let guide = include_str!("../../docs/plugin-guide.md");
+    let blocks = guide.split("```text\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let lines: Vec<&str> = blocks.flat_map(str::lines).collect();
+    assert!(lines.len() > 10, "{lines:?}");
+    for line in lines {
+        assert!(told.lines().any(|known| known.trim() == line.trim()), "the guide shows `{line}`, but it said\n{told}");
+    }
 }
