@@ -21,8 +21,8 @@ use quorate::{
     Bytes, ChainId, PeerId, PublicKey, Settings, Signature, Transport, async_trait,
     plugin::{Descriptor, SetupError, TransportPlugin},
     transport::{
-        Class, Identity, IdentityUse, Io, MESSAGE_BYTES_MAX, Purpose, RECORD_TAG, TransportCommand, TransportContext, TransportError,
-        TransportEvent,
+        Class, Identity, IdentityUse, Io, MESSAGE_BYTES_MAX, Purpose, RECORD_TAG, TransportCommand, TransportContext,
+        TransportError, TransportEvent,
     },
 };
 use tokio::{
@@ -148,7 +148,8 @@ impl Shared {
         let shown = |nonce: &[u8], by: &PublicKey, to: &PublicKey| {
             [TAG, self.chain_id.as_bytes(), nonce, by.as_bytes(), to.as_bytes()].concat()
         };
-        let signature = self.identity.sign(IdentityUse::Record, &shown(&theirs, &me, &key)).map_err(|error| error.to_string())?;
+        let signature =
+            self.identity.sign(IdentityUse::Record, &shown(&theirs, &me, &key)).map_err(|error| error.to_string())?;
         stream.write_all(signature.as_bytes()).await.map_err(failed)?;
         let mut signature = [0; 64];
         stream.read_exact(&mut signature).await.map_err(failed)?;
@@ -162,10 +163,15 @@ impl Shared {
     /// Makes a connection that of a peer, and serves it until it ends; `expected` is whom this node dialled.
     async fn connection(&self, mut stream: TcpStream, address: String, expected: Option<PeerId>) {
         drop(stream.set_nodelay(true));
-        let shaken = timeout(HANDSHAKE, self.handshake(&mut stream)).await.unwrap_or_else(|_| Err("it said nothing".into()));
+        let shaken =
+            timeout(HANDSHAKE, self.handshake(&mut stream)).await.unwrap_or_else(|_| Err("it said nothing".into()));
         let peer = match shaken {
             Ok(peer) if expected.is_none_or(|expected| expected == peer) => peer,
-            Ok(other) => return self.tell(TransportEvent::PeerRefused { address, reason: format!("{other} answers there") }).await,
+            Ok(other) => {
+                return self
+                    .tell(TransportEvent::PeerRefused { address, reason: format!("{other} answers there") })
+                    .await;
+            }
             Err(reason) => return self.tell(TransportEvent::PeerRefused { address, reason }).await,
         };
         let order = self.telling.lock().await;
@@ -230,7 +236,9 @@ impl Shared {
             // Room is made as bytes come, not as they are promised.
             let mut bytes = Vec::new();
             match (&mut stream).take(len as u64).read_to_end(&mut bytes).await {
-                Ok(read) if read == len => self.tell(TransportEvent::Message { from, class, bytes: bytes.into() }).await,
+                Ok(read) if read == len => {
+                    self.tell(TransportEvent::Message { from, class, bytes: bytes.into() }).await
+                }
                 Ok(_) => return "a message was cut short".into(),
                 Err(error) => return error.to_string(),
             }
@@ -242,9 +250,11 @@ impl Shared {
             let notified = changed.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            let next = self.peers().connected.get_mut(&to).and_then(|peer| {
-                (peer.connections.first() == Some(&id)).then(|| peer.queues.pop()).flatten()
-            });
+            let next = self
+                .peers()
+                .connected
+                .get_mut(&to)
+                .and_then(|peer| (peer.connections.first() == Some(&id)).then(|| peer.queues.pop()).flatten());
             let Some((class, bytes)) = next else {
                 notified.await;
                 continue;
@@ -318,9 +328,17 @@ impl Transport for Tcp {
     async fn run(self: Box<Self>, io: Io<TransportCommand, TransportEvent>) -> Result<(), TransportError> {
         let Io { mut commands, events } = io;
         let Self { listener, chain_id, identity } = *self;
-        let listener = TcpListener::from_std(listener).map_err(|source| TransportError::Io { action: "listening".into(), source })?;
+        let listener = TcpListener::from_std(listener)
+            .map_err(|source| TransportError::Io { action: "listening".into(), source })?;
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let shared = Arc::new(Shared { chain_id, identity, events, peers: Mutex::default(), telling: tokio::sync::Mutex::default(), room });
+        let shared = Arc::new(Shared {
+            chain_id,
+            identity,
+            events,
+            peers: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
+            room,
+        });
         // Everything that runs ends with this.
         let mut tasks = JoinSet::new();
         loop {
@@ -383,7 +401,10 @@ impl TransportPlugin for MyPlugin {
         let Table { peer_listen } = settings.parse()?;
         let TransportContext { chain_id, identity, loopback_only, .. } = context;
         if loopback_only && !peer_listen.ip().is_loopback() {
-            return Err(vec![settings.error("peer_listen", "a node with a well-known development key listens on loopback only")].into());
+            return Err(vec![
+                settings.error("peer_listen", "a node with a well-known development key listens on loopback only"),
+            ]
+            .into());
         }
         let failed = |source| SetupError::Listen { key: "peer_listen", address: peer_listen.to_string(), source };
         let listener = std::net::TcpListener::bind(peer_listen).map_err(failed)?;

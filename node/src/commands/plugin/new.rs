@@ -140,6 +140,7 @@ macro_rules! template {
 const MANIFEST: &str = include_str!("../../../templates/common/Cargo.toml");
 const LIBRARY_MANIFEST: &str = include_str!("../../../templates/common/dylib.toml");
 const LIBRARY: &str = include_str!("../../../templates/common/dylib.rs");
+const RUSTFMT: &str = include_str!("../../../templates/common/rustfmt.toml");
 const TRANSACTIONS: &str = include_str!("../../../templates/application/transactions.txt");
 
 /// A line of a manifest for a crate of others.
@@ -310,6 +311,7 @@ fn files(kind: Slot, name: &str, source: &Source) -> Vec<(&'static str, String)>
     let mut files = vec![
         ("Cargo.toml", named(&manifest)),
         (".gitignore", "/target\n/devnet\n".to_owned()),
+        ("rustfmt.toml", RUSTFMT.to_owned()),
         ("README.md", named(template.readme)),
         ("src/lib.rs", named(template.source)),
         ("tests/conformance.rs", named(template.conformance)),
