@@ -241,6 +241,13 @@ fn a_new_application_keeps_its_contract_and_executes() {
     });
 }
 
+/// It has nothing for clients, so that no network of processes could be asked.
+#[test]
+fn a_new_transport_keeps_its_contract() {
+    let made = Crate::new("transport");
+    made.follow_readme();
+}
+
 #[test]
 fn a_new_discovery_keeps_its_contract_and_finds_a_network() {
     let made = Crate::new("discovery");

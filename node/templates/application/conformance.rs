@@ -8,5 +8,8 @@ use quorate_testkit::conformance;
 fn it_keeps_the_contract_of_an_application() {
     // Some that can be executed, one which comes twice, one that is none.
     let transactions = |_| ["a", "b", "c", "d", "e", "f", "g", "h", "i", "a", ""].map(Bytes::from).to_vec();
-    conformance::application(&MyPlugin, MyPlugin.descriptor().example).transactions(transactions).query("count", "{}").check();
+    conformance::application(&MyPlugin, MyPlugin.descriptor().example)
+        .transactions(transactions)
+        .query("count", "{}")
+        .check();
 }

@@ -117,7 +117,8 @@ pub struct MyPlugin;
 
 impl ApplicationPlugin for MyPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor::new("my-plugin", env!("CARGO_PKG_VERSION"), "a log to which every transaction is appended").with_example(EXAMPLE)
+        Descriptor::new("my-plugin", env!("CARGO_PKG_VERSION"), "a log to which every transaction is appended")
+            .with_example(EXAMPLE)
     }
 
     fn check(&self, shared: &Settings, settings: &Settings) -> Result<(), SetupError> {

@@ -7,9 +7,13 @@ use std::{sync::Arc, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use quorate::{
-    Block, Bytes, ChainId, Consensus, FinalityProof, Header, Height, Instant, Round, Settings, Signature, ValidatorIndex, ValidatorSet,
+    Block, Bytes, ChainId, Consensus, FinalityProof, Header, Height, Instant, Round, Settings, Signature,
+    ValidatorIndex, ValidatorSet,
     application::Misbehaviour,
-    consensus::{Action, BlockLimits, Certificate, Context, EngineStatus, Event, Guard, ProofError, SignRefused, SignRequest, Tip, Verdict},
+    consensus::{
+        Action, BlockLimits, Certificate, Context, EngineStatus, Event, Guard, ProofError, SignRefused, SignRequest,
+        Tip, Verdict,
+    },
     plugin::{ConsensusPlugin, ConsensusReport, Descriptor, Promise, SetupError},
 };
 
@@ -37,7 +41,9 @@ struct NodeRules {}
 
 fn rules(settings: &Settings) -> Result<Rules, SetupError> {
     let rules: Rules = settings.parse()?;
-    if rules.block_transactions_max == 0 || !(1024..=quorate::block::BLOCK_BYTES_MAX as u32).contains(&rules.block_bytes_max) {
+    if rules.block_transactions_max == 0
+        || !(1024..=quorate::block::BLOCK_BYTES_MAX as u32).contains(&rules.block_bytes_max)
+    {
         return Err(vec![settings.error("block_bytes_max", "a block must have room for a transaction")].into());
     }
     Ok(rules)
@@ -113,10 +119,14 @@ impl Engine {
 
     fn on_message(&mut self, from: quorate::PeerId, bytes: &[u8], out: &mut Vec<Action>) {
         match Message::try_from_slice(bytes) {
-            Ok(Message::At(height)) if height > self.height => out.push(Action::NeedSync { height: Height(height.0 - 1), from }),
+            Ok(Message::At(height)) if height > self.height => {
+                out.push(Action::NeedSync { height: Height(height.0 - 1), from })
+            }
             Ok(Message::Sealed { signature, block }) if self.block.is_none() => {
                 let Ok(block) = Block::decode(block) else { return };
-                if block.height() == self.height && is_sealed(&self.chain_id, block.header(), &signature, &self.validators) {
+                if block.height() == self.height
+                    && is_sealed(&self.chain_id, block.header(), &signature, &self.validators)
+                {
                     out.push(Action::CheckBlock { block: block.clone(), limits: self.limits });
                     (self.block, self.signature) = (Some(block), Some(signature));
                 }
@@ -160,7 +170,9 @@ impl Consensus for Engine {
                 self.enter(now, start.tip, start.validators, start.me);
                 // A block that may be signed already: it and no other may be sealed at this height.
                 let saved = start.saved.map(Block::decode_trusted);
-                if let Some(Ok(block)) = saved && block.height() == self.height {
+                if let Some(Ok(block)) = saved
+                    && block.height() == self.height
+                {
                     out.push(Action::CheckBlock { block: block.clone(), limits: self.limits });
                     self.block = Some(block);
                 }
@@ -178,17 +190,23 @@ impl Consensus for Engine {
                     self.entered = now;
                 }
             }
-            Event::BlockChecked { hash, verdict } if self.block.as_ref().is_some_and(|block| block.hash() == hash) => match verdict {
-                Verdict::Valid => self.valid = true,
-                Verdict::NotNow(_) => {} // the kernel asks again
-                Verdict::Invalid(why) => out.push(Action::Halt { reason: format!("block {} is sealed and invalid: {why}", self.height) }),
-            },
+            Event::BlockChecked { hash, verdict } if self.block.as_ref().is_some_and(|block| block.hash() == hash) => {
+                match verdict {
+                    Verdict::Valid => self.valid = true,
+                    Verdict::NotNow(_) => {} // the kernel asks again
+                    Verdict::Invalid(why) => {
+                        out.push(Action::Halt { reason: format!("block {} is sealed and invalid: {why}", self.height) })
+                    }
+                }
+            }
             Event::Signed { guard, digest, result } if guard.height == self.height => {
                 let block = self.block.as_ref().filter(|block| seal(block.header()).digest(&self.chain_id) == digest);
                 match result {
                     Ok(signature) if block.is_some() => self.signature = Some(signature),
                     Ok(_) | Err(SignRefused::Failed(_)) => {}
-                    Err(refused) => out.push(Action::Halt { reason: format!("block {} is not sealed: {refused}", self.height) }),
+                    Err(refused) => {
+                        out.push(Action::Halt { reason: format!("block {} is not sealed: {refused}", self.height) })
+                    }
                 }
             }
             _ => {}
@@ -199,7 +217,8 @@ impl Consensus for Engine {
     }
 
     fn status(&self, _: Instant) -> EngineStatus {
-        let (proposer, phase) = (Some(leader(&self.validators, self.height)), if self.block.is_some() { "commit" } else { "propose" });
+        let (proposer, phase) =
+            (Some(leader(&self.validators, self.height)), if self.block.is_some() { "commit" } else { "propose" });
         EngineStatus { height: self.height, proposer, phase: phase.into(), quorum: 1, ..EngineStatus::default() }
     }
 }
@@ -216,7 +235,13 @@ fn no_evidence<T>() -> Result<T, ProofError> {
 }
 
 impl FinalityProof for Proof {
-    fn verify(&self, chain_id: &ChainId, header: &Header, proof: &[u8], validators: &ValidatorSet) -> Result<(), ProofError> {
+    fn verify(
+        &self,
+        chain_id: &ChainId,
+        header: &Header,
+        proof: &[u8],
+        validators: &ValidatorSet,
+    ) -> Result<(), ProofError> {
         let (by, signature) = read(proof)?;
         let sealed = by == header.creator && is_sealed(chain_id, header, &signature, validators);
         if sealed { Ok(()) } else { Err(ProofError::BadSignature(by)) }
@@ -240,7 +265,8 @@ pub struct MyPlugin;
 
 impl ConsensusPlugin for MyPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor::new("my-plugin", env!("CARGO_PKG_VERSION"), "validators take turns, and whose turn it is decides").with_example(EXAMPLE)
+        Descriptor::new("my-plugin", env!("CARGO_PKG_VERSION"), "validators take turns, and whose turn it is decides")
+            .with_example(EXAMPLE)
     }
 
     fn check(&self, context: &Context) -> Result<ConsensusReport, SetupError> {
@@ -257,14 +283,30 @@ impl ConsensusPlugin for MyPlugin {
     fn build(&self, context: &Context) -> Result<Box<dyn Consensus>, SetupError> {
         self.check(context)?;
         let rules = rules(&context.shared)?;
-        let limits = BlockLimits { transactions_max: rules.block_transactions_max, bytes_max: rules.block_bytes_max, drift_ms: 2000 };
+        let limits = BlockLimits {
+            transactions_max: rules.block_transactions_max,
+            bytes_max: rules.block_bytes_max,
+            drift_ms: 2000,
+        };
         let (chain_id, validators) = (context.chain_id, context.validators.clone());
         let interval = Duration::from_millis(rules.block_interval_ms);
         let (height, entered, say_at) = (Height::GENESIS, Instant(0), Instant(0));
         let (building, valid, done) = (false, false, false);
         let (me, block, signature) = (None, None, None);
         Ok(Box::new(Engine {
-            chain_id, interval, limits, validators, me, height, entered, say_at, building, block, valid, signature, done,
+            chain_id,
+            interval,
+            limits,
+            validators,
+            me,
+            height,
+            entered,
+            say_at,
+            building,
+            block,
+            valid,
+            signature,
+            done,
         }))
     }
 

@@ -54,7 +54,11 @@ impl Discovery for List {
     async fn run(self: Box<Self>, io: Io<DiscoveryCommand, DiscoveryEvent>) -> Result<(), DiscoveryError> {
         let Io { mut commands, events } = io;
         let detail = format!("{} peers in the file", self.0.len());
-        let found = self.0.into_iter().map(|Peer { name, key, address }| DiscoveryEvent::Found { peer: key.into(), name, address });
+        let found = self.0.into_iter().map(|Peer { name, key, address }| DiscoveryEvent::Found {
+            peer: key.into(),
+            name,
+            address,
+        });
         let tell = async {
             for event in std::iter::once(DiscoveryEvent::Source { reachable: true, detail }).chain(found) {
                 if events.send(event).await.is_err() {
@@ -78,7 +82,8 @@ pub struct MyPlugin;
 
 impl DiscoveryPlugin for MyPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor::new("my-plugin", env!("CARGO_PKG_VERSION"), "peers as the node's file lists them").with_example(EXAMPLE)
+        Descriptor::new("my-plugin", env!("CARGO_PKG_VERSION"), "peers as the node's file lists them")
+            .with_example(EXAMPLE)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

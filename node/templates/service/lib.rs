@@ -68,7 +68,10 @@ impl ServicePlugin for MyPlugin {
     fn build(&self, settings: &Settings, context: ServiceContext) -> Result<Box<dyn Service>, SetupError> {
         let Table { listen } = settings.parse()?;
         if context.loopback_only && !listen.ip().is_loopback() {
-            return Err(vec![settings.error("listen", "a node with a well-known development key listens on loopback only")].into());
+            return Err(vec![
+                settings.error("listen", "a node with a well-known development key listens on loopback only"),
+            ]
+            .into());
         }
         // Bound here, so that an address in use is an error at start.
         let failed = |source| SetupError::Listen { key: "listen", address: listen.to_string(), source };

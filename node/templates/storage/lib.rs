@@ -25,7 +25,8 @@ struct Table {
     sync: bool,
 }
 
-const EXAMPLE: &str = "# Whether a commit waits until the disk has it. Without, a power cut may take what was committed: for tests only.
+const EXAMPLE: &str =
+    "# Whether a commit waits until the disk has it. Without, a power cut may take what was committed: for tests only.
 sync = true
 ";
 
@@ -87,7 +88,9 @@ impl Store {
         fs::rename(fresh, path).map_err(failed("rename"))?;
         if self.sync {
             // And the name too, or a power cut could bring the old one back after this commit was acknowledged.
-            File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(failed("sync the folder"))?;
+            File::open(&self.directory)
+                .and_then(|directory| directory.sync_all())
+                .map_err(failed("sync the folder"))?;
         }
         Ok(())
     }
@@ -161,7 +164,8 @@ pub struct MyPlugin;
 
 impl StoragePlugin for MyPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor::new("my-plugin", env!("CARGO_PKG_VERSION"), "one file, replaced by every commit").with_example(EXAMPLE)
+        Descriptor::new("my-plugin", env!("CARGO_PKG_VERSION"), "one file, replaced by every commit")
+            .with_example(EXAMPLE)
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {

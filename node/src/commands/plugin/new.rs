@@ -140,27 +140,29 @@ macro_rules! template {
 const MANIFEST: &str = include_str!("../../../templates/common/Cargo.toml");
 const LIBRARY_MANIFEST: &str = include_str!("../../../templates/common/dylib.toml");
 const LIBRARY: &str = include_str!("../../../templates/common/dylib.rs");
+const RUSTFMT: &str = include_str!("../../../templates/common/rustfmt.toml");
 const TRANSACTIONS: &str = include_str!("../../../templates/application/transactions.txt");
 
 /// A line of a manifest for a crate of others.
 fn outside(crate_name: &str) -> String {
     let rest = match crate_name {
+        "getrandom" => "{ version = \"0.4\", features = [\"sys_rng\"] }",
         "tokio" => {
-            "{ version = \"1\", default-features = false, features = [\"macros\", \"net\", \"rt\", \"sync\", \"time\"] }"
+            "{ version = \"1\", default-features = false, features = [\"io-util\", \"macros\", \"net\", \"rt\", \"sync\", \"time\"] }"
         }
         _ => "{ version = \"1\", features = [\"derive\"] }",
     };
     format!("{crate_name} = {rest}\n")
 }
 
-fn template(kind: Slot) -> Result<Template, Failure> {
+fn template(kind: Slot) -> Template {
     match kind {
-        Slot::Consensus => Ok(template!("consensus", ["borsh", "serde"])),
-        Slot::Storage => Ok(template!("storage", ["borsh", "serde"])),
-        Slot::Application => Ok(template!("application", ["serde"], ("transactions.txt", TRANSACTIONS))),
-        Slot::Discovery => Ok(template!("discovery", ["serde", "tokio"])),
-        Slot::Service => Ok(template!("service", ["serde", "tokio"])),
-        other => Err(Failure::usage(format!("there is no template of a {other}"))),
+        Slot::Consensus => template!("consensus", ["borsh", "serde"]),
+        Slot::Storage => template!("storage", ["borsh", "serde"]),
+        Slot::Application => template!("application", ["serde"], ("transactions.txt", TRANSACTIONS)),
+        Slot::Transport => template!("transport", ["getrandom", "serde", "tokio"]),
+        Slot::Discovery => template!("discovery", ["serde", "tokio"]),
+        Slot::Service => template!("service", ["serde", "tokio"]),
     }
 }
 
@@ -229,7 +231,7 @@ pub fn run(args: &NewArgs) -> Result<(), Failure> {
     let NewArgs { kind, name, .. } = args;
     check_name(*kind, name)?;
     let source = Source::find(args.quorate.as_deref())?;
-    let files = files(*kind, name, &source)?;
+    let files = files(*kind, name, &source);
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(name));
     if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).map_err(|error| Failure::disk(parent.display(), &error))?;
@@ -288,8 +290,8 @@ fn type_name(name: &str) -> String {
 }
 
 /// The crate's files.
-fn files(kind: Slot, name: &str, source: &Source) -> Result<Vec<(&'static str, String)>, Failure> {
-    let template = template(kind)?;
+fn files(kind: Slot, name: &str, source: &Source) -> Vec<(&'static str, String)> {
+    let template = template(kind);
     let library_name = name.replace('-', "_");
     let named = |text: &str| {
         text.replace("MyPlugin", &type_name(name))
@@ -309,6 +311,7 @@ fn files(kind: Slot, name: &str, source: &Source) -> Result<Vec<(&'static str, S
     let mut files = vec![
         ("Cargo.toml", named(&manifest)),
         (".gitignore", "/target\n/devnet\n".to_owned()),
+        ("rustfmt.toml", RUSTFMT.to_owned()),
         ("README.md", named(template.readme)),
         ("src/lib.rs", named(template.source)),
         ("tests/conformance.rs", named(template.conformance)),
@@ -323,7 +326,7 @@ fn files(kind: Slot, name: &str, source: &Source) -> Result<Vec<(&'static str, S
             files.push(("Cargo.lock", lock));
         }
     }
-    Ok(files)
+    files
 }
 
 #[cfg(test)]
