@@ -152,7 +152,9 @@ async fn forward(bug: Bug, mut from: mpsc::Receiver<ServiceCommand>, to: mpsc::S
         };
         match command {
             None | Some(ServiceCommand::Stop) => {
-                STOPPED.store(bug == Bug::OneStop, SeqCst);
+                if bug == Bug::OneStop {
+                    STOPPED.store(true, SeqCst);
+                }
                 return;
             }
             Some(ServiceCommand::Committed(_)) if bug == Bug::LeavesBlocks => return std::future::pending().await,
