@@ -56,10 +56,12 @@ pub(super) fn down_at_start(suite: &DiscoverySuite<'_>, _: &mut Rng) -> Outcome 
 
 pub(super) fn comes_back(suite: &DiscoverySuite<'_>, _: &mut Rng) -> Outcome {
     let mut net = Net::with_source(suite)?;
-    let (mut one, _two) = (net.node(1, 2)?, net.node(2, 1)?);
+    let (mut one, two) = (net.node(1, 2)?, net.node(2, 1)?);
     one.finds(&net, 2)?;
+    // From now on whoever asks is the first; that it asks twice shows that it met the outage and went on.
+    two.stop(&net, true, "told to stop after it was found")?;
     net.down()?;
-    missed(&net, 1)?;
+    missed(&net, 2)?;
     net.up()?;
     let mut three = net.node(3, 1)?;
     one.finds(&net, 3)?;
