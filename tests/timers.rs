@@ -1,4 +1,4 @@
-//! A flood of messages does not hold up timers: the loop looks at what is due before each message.
+//! A flood of messages does not hold up timers, and no flood of timers holds up anything else.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
@@ -45,6 +45,7 @@ struct Seen {
 
 /// An engine which floods its peer, and notes how late its own timer fires, counted in messages.
 struct Busy {
+    every: Duration,
     floods: bool,
     due: Instant,
     overtaken: u64,
@@ -53,7 +54,7 @@ struct Busy {
 
 impl Busy {
     fn set(&mut self, now: Instant, out: &mut Vec<Action>) {
-        self.due = now.after(EVERY);
+        self.due = now.after(self.every);
         self.overtaken = 0;
         out.push(Action::SetTimer { id: 1, at: self.due });
     }
@@ -90,7 +91,10 @@ impl Consensus for Busy {
     }
 }
 
-struct BusyPlugin(Arc<Seen>);
+struct BusyPlugin {
+    every: Duration,
+    seen: Arc<Seen>,
+}
 
 impl ConsensusPlugin for BusyPlugin {
     fn descriptor(&self) -> Descriptor {
@@ -102,7 +106,8 @@ impl ConsensusPlugin for BusyPlugin {
     }
 
     fn build(&self, _context: &Context) -> Result<Box<dyn Consensus>, SetupError> {
-        Ok(Box::new(Busy { floods: false, due: Instant(0), overtaken: 0, seen: Arc::clone(&self.0) }))
+        let Self { every, seen } = self;
+        Ok(Box::new(Busy { every: *every, floods: false, due: Instant(0), overtaken: 0, seen: Arc::clone(seen) }))
     }
 
     fn proof(&self, context: &Context) -> Result<Arc<dyn FinalityProof>, SetupError> {
@@ -112,9 +117,9 @@ impl ConsensusPlugin for BusyPlugin {
     }
 }
 
-fn start(hub: &Hub, directory: &std::path::Path, name: &str, seen: &Arc<Seen>) -> Running {
+fn start(hub: &Hub, directory: &std::path::Path, name: &str, every: Duration, seen: &Arc<Seen>) -> Running {
     let registry = Registry::new()
-        .with_consensus(BusyPlugin(Arc::clone(seen)))
+        .with_consensus(BusyPlugin { every, seen: Arc::clone(seen) })
         .with_storage(MemoryStoragePlugin::new())
         .with_transport(MemoryTransportPlugin::new(hub))
         .with_discovery(MemoryDiscoveryPlugin::new(hub))
@@ -129,9 +134,8 @@ fn start(hub: &Hub, directory: &std::path::Path, name: &str, seen: &Arc<Seen>) -
     Node::start(assembly, &NodeOptions { new_validator: true, version: "test" }).unwrap()
 }
 
-/// A timer that is late by more than a part of Delta makes `byzantine-sync` believe that the process was suspended, and not vote.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_due_timer_is_overtaken_by_no_more_than_one_message() {
+/// The files of a network of two.
+fn network() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let mut genesis = String::from(
         "chain_name = \"test\"\ngenesis_time = 2026-01-01T00:00:00Z\n[consensus]\nplugin = \"busy\"\nblock_interval_ms = 0\n\
@@ -144,17 +148,43 @@ async fn a_due_timer_is_overtaken_by_no_more_than_one_message() {
         key.save_new(&directory.path().join(format!("{name}.key"))).unwrap();
     }
     std::fs::write(directory.path().join("genesis.toml"), genesis).unwrap();
-    let hub = Hub::new();
-    let (flooding, flooded) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
-    let nodes = [start(&hub, directory.path(), NAMES[1], &flooded), start(&hub, directory.path(), NAMES[0], &flooding)];
+    directory
+}
+
+async fn until(seen: &Seen, what: impl Fn(&Seen) -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    while flooded.messages.load(Ordering::Relaxed) < FLOOD as u64 {
-        assert!(tokio::time::Instant::now() < deadline, "{flooded:?}");
+    while !what(seen) {
+        assert!(tokio::time::Instant::now() < deadline, "{seen:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A timer that is late by more than a part of Delta makes `byzantine-sync` believe that the process was suspended, and not vote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_due_timer_is_overtaken_by_no_more_than_one_message() {
+    let directory = network();
+    let hub = Hub::new();
+    let (flooding, flooded) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
+    let nodes = [
+        start(&hub, directory.path(), NAMES[1], EVERY, &flooded),
+        start(&hub, directory.path(), NAMES[0], EVERY, &flooding),
+    ];
+    until(&flooded, |seen| seen.messages.load(Ordering::Relaxed) >= FLOOD as u64).await;
     for node in nodes {
         node.stop().await;
     }
     assert!(flooded.timers.load(Ordering::Relaxed) > 5, "{flooded:?}");
     assert!(flooded.overtaken_max.load(Ordering::Relaxed) <= 1, "{flooded:?}");
+}
+
+/// An engine whose timer is always due once kept its node from hearing that it shall stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_that_is_always_due_holds_up_no_stop() {
+    let directory = network();
+    let (hub, seen) = (Hub::new(), Arc::new(Seen::default()));
+    let node = start(&hub, directory.path(), NAMES[0], Duration::ZERO, &seen);
+    until(&seen, |seen| seen.timers.load(Ordering::Relaxed) > 1000).await;
+    node.stop().await;
+    // Only a node whose loop has ended lets go of its guard.
+    start(&hub, directory.path(), NAMES[0], EVERY, &seen).stop().await;
 }

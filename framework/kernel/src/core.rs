@@ -201,10 +201,9 @@ impl Core {
         self.start()?;
         loop {
             self.drain().await?;
+            // Once a round: a timer that is due again already keeps nobody else from being heard.
             self.fire_timers();
-            if !self.queue.is_empty() {
-                continue;
-            }
+            self.drain().await?;
             self.tick().await?;
             self.take_one_block().await?;
             self.ask_for_blocks().await;
