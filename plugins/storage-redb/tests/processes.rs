@@ -26,9 +26,6 @@ const DIRECTORY: &str = "QUORATE_STORE_DIRECTORY";
 /// Rows of a batch.
 const ROWS: u64 = 10;
 
-/// Kills while batches are written.
-const KILLS: u32 = 30;
-
 /// Openings one after the other.
 const OPENINGS: u32 = 50;
 
@@ -141,26 +138,6 @@ fn let_pass(most: Duration) {
 }
 
 #[test]
-fn a_killed_writer_loses_nothing_acknowledged() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut before = 0;
-    for _ in 0..KILLS {
-        let mut running = Running::here(directory.path());
-        let mut heard = before;
-        for _ in 0..=random(12) {
-            let line = running.hear(&["done ", "failed "]).unwrap();
-            heard = line.strip_prefix("done ").unwrap_or_else(|| panic!("{line}")).parse().unwrap();
-        }
-        let_pass(Duration::from_millis(10));
-        let acknowledged = running.kill().unwrap_or(heard);
-        let found = last(&*try_open(directory.path()).unwrap());
-        assert!(found == acknowledged || found == acknowledged + 1, "{found} found, {acknowledged} acknowledged");
-        before = found;
-    }
-    assert!(before > u64::from(KILLS));
-}
-
-#[test]
 fn two_hundred_kills_during_the_first_creation_leave_nothing_to_repair() {
     // How long a creation takes here.
     let directory = tempfile::tempdir().unwrap();
@@ -191,17 +168,6 @@ fn two_hundred_kills_during_the_first_creation_leave_nothing_to_repair() {
     }
     println!("killed before the file {nothing}, while it was made {half}, after {whole}");
     assert!(half > 0 && whole > 0, "{nothing} {half} {whole}");
-}
-
-#[test]
-fn a_store_in_use_by_another_process_is_locked_until_that_is_gone() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut running = Running::here(directory.path());
-    running.hear(&["done "]).unwrap();
-    let error = try_open(directory.path()).map(drop).unwrap_err();
-    assert!(matches!(error, StorageError::Locked(_)), "{error}");
-    running.kill();
-    assert!(last(&*try_open(directory.path()).unwrap()) > 0);
 }
 
 /// The system refuses to let the file grow (RLIMIT_FSIZE), at several sizes.
