@@ -37,7 +37,7 @@ pub fn probe(mut command: Command) -> Result<(), Died> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     // Without a child there is nothing to learn; the node's own calls will tell.
     let Ok(mut child) = command.spawn() else { return Ok(()) };
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(1);
     if let Some(output) = child.stdout.take() {
         std::thread::spawn(move || {
             let lines = BufReader::new(output.take(OUTPUT_BYTES_MAX)).lines();

@@ -374,7 +374,7 @@ fn ending(status: ExitStatus) -> String {
 
 /// Reads what a child says, in a thread which ends with the child's output.
 fn lines(output: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<String>> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(1);
     if let Some(output) = output {
         std::thread::spawn(move || {
             let mut output = output;

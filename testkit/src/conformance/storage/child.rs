@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, sync_channel},
     time::Duration,
 };
 
@@ -32,6 +32,9 @@ const VALUE_BYTES: usize = 2000;
 
 /// The environment variable which makes a child write longer values, so that a large store is full soon.
 const VALUE_BYTES_VARIABLE: &str = "QUORATE_CONFORMANCE_VALUE_BYTES";
+
+/// Lines that may wait to be heard; a child that says more waits.
+const LINES_MAX: usize = 1 << 16;
 
 /// How long a child may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -167,7 +170,7 @@ pub(super) fn start(suite: &StorageSuite<'_>, directory: &Path, room: Option<Roo
     };
     command.env(CHILD_VARIABLE, directory).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().or_broken("starting a process of its own")?;
-    let (sender, lines) = channel();
+    let (sender, lines) = sync_channel(LINES_MAX);
     let stdout = child.stdout.take().or_broken("taking the child's output")?;
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {

@@ -108,7 +108,7 @@ pub(super) fn delays_no_commit(suite: &StorageSuite<'_>, _: &mut Rng) -> Outcome
     let (_folder, store) = suite.fresh()?;
     put(&*store, &[(b"a", b"1")])?;
     let held = view(&*store)?;
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(1);
     let writer = Arc::clone(&store);
     // Not joined when it hangs.
     std::thread::spawn(move || {
