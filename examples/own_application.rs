@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use quorate::{
-    Application, Bytes, ChainId, Genesis, Hash, PublicKey, Settings, Signature,
+    Application, Bytes, ChainId, Genesis, Hash, PublicKey, Settings, Signature, Timestamp,
     application::{Admission, BlockContext, ExecuteError, Mode, Outcome, QueryError, Rejection, StateRead, StateWrite},
     borsh::{self, BorshDeserialize, BorshSerialize},
     plugin::{ApplicationPlugin, Descriptor, SetupError},
@@ -127,7 +127,7 @@ impl Application for Ledger {
         app_hash(state)
     }
 
-    fn verify(&self, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+    fn verify(&self, _: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
         // The costly part, once for each transaction on each node; `quorate::signature::verify_batch` would do it sooner.
         let verify = |bytes: &Bytes| {
             let transfer = Transfer::decode(bytes)?;
@@ -137,7 +137,7 @@ impl Application for Ledger {
         transactions.iter().map(verify).collect()
     }
 
-    fn check(&self, state: &dyn StateRead, transaction: &[u8]) -> Result<Admission, Rejection> {
+    fn check(&self, state: &dyn StateRead, _: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection> {
         // For the pool. What a later state may allow is let in: a sequence ahead waits, and a balance may yet arrive.
         let Transfer { from, sequence, .. } = Transfer::decode(transaction)?;
         let next_sequence = account(state, &from)?.sent;

@@ -143,9 +143,7 @@ impl BallotHead {
 
     fn read_from(reader: &mut Reader<'_>) -> Result<Self, BallotError> {
         match reader.u8("version")? {
-            VERSION => {
-                Ok(Self { eid: reader.array("eid")?, index: reader.u32("index")?, key: reader.array("K")? })
-            }
+            VERSION => Ok(Self { eid: reader.array("eid")?, index: reader.u32("index")?, key: reader.array("K")? }),
             other => Err(BallotError::Version(other)),
         }
     }
@@ -291,11 +289,7 @@ impl ContestFields {
     }
 
     /// One statement an option.
-    pub(crate) fn bits<'a>(
-        &'a self,
-        bound: &Bound<'a>,
-        pairs: &'a [Pair],
-    ) -> impl Iterator<Item = Statement<'a>> {
+    pub(crate) fn bits<'a>(&'a self, bound: &Bound<'a>, pairs: &'a [Pair]) -> impl Iterator<Item = Statement<'a>> {
         let [eid, key, y]: [&'a [u8]; 3] = [bound.eid, bound.key.as_bytes(), bound.y.as_bytes()];
         self.options.iter().zip(pairs).map(move |(option, pair)| Statement {
             tag: Tag::BitProof,
@@ -504,11 +498,7 @@ fn encrypt_contest(
     for _ in bits {
         all_r.push(draw.scalar()?);
     }
-    let pairs = bits
-        .iter()
-        .zip(all_r.iter())
-        .map(|(bit, r)| pair(bound.y, r, *bit))
-        .collect::<Result<Vec<_>, _>>()?;
+    let pairs = bits.iter().zip(all_r.iter()).map(|(bit, r)| pair(bound.y, r, *bit)).collect::<Result<Vec<_>, _>>()?;
     let fields = ContestFields::new(number, contest);
     out.u16(contest.options());
     for pair in &pairs {
@@ -577,7 +567,9 @@ pub enum AuditError {
     #[error("the openings are not for this election's contests")]
     Shape,
     /// The ciphertext holds something else.
-    #[error("contest {contest}, option {option}: the ballot does not hold what was shown; do not trust the device that made it")]
+    #[error(
+        "contest {contest}, option {option}: the ballot does not hold what was shown; do not trust the device that made it"
+    )]
     Differs {
         /// From 0.
         contest: usize,
@@ -592,12 +584,7 @@ pub enum AuditError {
 /// # Errors
 ///
 /// [`AuditError`].
-pub fn audit(
-    election: &ElectionKey,
-    rules: &Rules,
-    body: &[u8],
-    openings: &Openings,
-) -> Result<Choices, AuditError> {
+pub fn audit(election: &ElectionKey, rules: &Rules, body: &[u8], openings: &Openings) -> Result<Choices, AuditError> {
     let head = BallotHead::read(body)?;
     if head.eid != election.eid {
         return Err(BallotError::Election.into());
@@ -608,9 +595,12 @@ pub fn audit(
     let ballot = Ballot::decode(&bytes, rules)?;
     let fits = openings.randomness.len() == rules.contests().len()
         && openings.choices.0.len() == rules.contests().len()
-        && openings.randomness.iter().zip(&openings.choices.0).zip(rules.contests()).all(|((r, bits), contest)| {
-            r.len() == usize::from(contest.options()) && bits.len() == r.len()
-        });
+        && openings
+            .randomness
+            .iter()
+            .zip(&openings.choices.0)
+            .zip(rules.contests())
+            .all(|((r, bits), contest)| r.len() == usize::from(contest.options()) && bits.len() == r.len());
     if !fits {
         return Err(AuditError::Shape);
     }

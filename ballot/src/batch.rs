@@ -136,12 +136,7 @@ fn add_signature(sum: &mut Sum, one: &Ballot, weights: &mut Weights) {
     sum.add(-weight * c, one.key().point());
 }
 
-fn add_proof(
-    sum: &mut Sum,
-    branches: &[Branch],
-    range: Range,
-    weights: &mut Weights,
-) -> (Scalar, Scalar) {
+fn add_proof(sum: &mut Sum, branches: &[Branch], range: Range, weights: &mut Weights) -> (Scalar, Scalar) {
     let mut total = (Scalar::ZERO, Scalar::ZERO);
     for (branch, v) in branches.iter().zip(range.values()) {
         let (alpha, beta) = sum.add_branch(branch, v, weights);

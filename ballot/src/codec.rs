@@ -152,7 +152,11 @@ impl<'a> Reader<'a> {
     pub fn lp(&mut self, field: &'static str, max: usize) -> Result<&'a [u8], DecodeError> {
         // Above usize there is no slice either.
         let found = usize::try_from(self.u32(field)?).unwrap_or(usize::MAX);
-        if found > max { Err(DecodeError::new(field, Problem::TooMany { found, max })) } else { self.take(field, found) }
+        if found > max {
+            Err(DecodeError::new(field, Problem::TooMany { found, max }))
+        } else {
+            self.take(field, found)
+        }
     }
 
     /// A group element that is not the identity.
@@ -184,7 +188,11 @@ impl<'a> Reader<'a> {
     ///
     /// [`Problem::Trailing`].
     pub fn finish(self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::new("the last field", Problem::Trailing(self.rest.len()))) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::new("the last field", Problem::Trailing(self.rest.len())))
+        }
     }
 }
 

@@ -26,7 +26,9 @@ pub enum ContestError {
     #[error("a contest has {0} options; it must have 1 to {OPTIONS_MAX}")]
     Options(u16),
     /// How many a ballot may choose.
-    #[error("a ballot may choose {lo} to {hi} of {options} options; lo <= hi <= {options}, hi >= 1 and hi - lo <= {SPREAD_MAX} must hold")]
+    #[error(
+        "a ballot may choose {lo} to {hi} of {options} options; lo <= hi <= {options}, hi >= 1 and hi - lo <= {SPREAD_MAX} must hold"
+    )]
     Range {
         /// The least.
         lo: u16,

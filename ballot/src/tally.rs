@@ -65,7 +65,8 @@ impl Sums {
         use curve25519_dalek::ristretto::CompressedRistretto;
         let (sums, rest) = bytes.as_chunks::<SUM_BYTES>();
         if sums.len() != rules.options() || !rest.is_empty() {
-            let what = format!("have {} bytes; {} options have {}", bytes.len(), rules.options(), rules.options() * SUM_BYTES);
+            let what =
+                format!("have {} bytes; {} options have {}", bytes.len(), rules.options(), rules.options() * SUM_BYTES);
             return Err(DecodeError::rule("sums", what));
         }
         let point = |bytes: &[u8]| {
@@ -119,9 +120,9 @@ pub struct OptionAt {
 
 /// The places of all options, in order.
 pub fn options_of(rules: &Rules) -> impl Iterator<Item = OptionAt> {
-    (0u32..).zip(rules.contests()).flat_map(|(contest, rule)| {
-        (0..u32::from(rule.options())).map(move |option| OptionAt { contest, option })
-    })
+    (0u32..)
+        .zip(rules.contests())
+        .flat_map(|(contest, rule)| (0..u32::from(rule.options())).map(move |option| OptionAt { contest, option }))
 }
 
 fn share_challenge(
@@ -135,8 +136,7 @@ fn share_challenge(
     let a = a.compress().to_bytes();
     let w = w.map(|point| point.compress().to_bytes());
     let [w1, w2] = &w;
-    let fields: [&[u8]; 10] =
-        [&of.eid, &of.tally, trustee, key.as_bytes(), contest, option, &a, d.as_bytes(), w1, w2];
+    let fields: [&[u8]; 10] = [&of.eid, &of.tally, trustee, key.as_bytes(), contest, option, &a, d.as_bytes(), w1, w2];
     hs(Tag::DecryptProof, &fields)
 }
 

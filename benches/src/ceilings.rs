@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use quorate::{Application as _, ChainId, signature::BATCH_MAX};
+use quorate::{Application as _, ChainId, application::NoState, signature::BATCH_MAX};
 use quorate_kv::{Kv, Put};
 
 use crate::{
@@ -49,7 +49,7 @@ pub(crate) fn signature_checks(time: Duration) -> Checks {
         let work = || {
             let mut checked = 0;
             while begun.elapsed() < time || checked == 0 {
-                checked += application.verify(&transactions).iter().filter(|verdict| verdict.is_ok()).count();
+                checked += application.verify(&NoState, &transactions).iter().filter(|verdict| verdict.is_ok()).count();
             }
             checked
         };

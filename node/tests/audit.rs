@@ -39,13 +39,13 @@ impl Application for Log {
         Self::hash(state)
     }
 
-    fn verify(&self, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+    fn verify(&self, _: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
         let forged = |tx: &Bytes| tx.starts_with(b"forged");
         let verdict = |tx| if forged(tx) { Err(Rejection::NotAuthentic("forged".into())) } else { Ok(()) };
         transactions.iter().map(verdict).collect()
     }
 
-    fn check(&self, _: &dyn StateRead, _: &[u8]) -> Result<Admission, Rejection> {
+    fn check(&self, _: &dyn StateRead, _: Timestamp, _: &[u8]) -> Result<Admission, Rejection> {
         Ok(Admission::default())
     }
 

@@ -4,9 +4,8 @@
 mod broken;
 
 use std::{
-    collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
@@ -14,7 +13,7 @@ use std::{
 
 use broken::{assert_all_proven, catches, try_all};
 use quorate::{
-    Application, Bytes, ChainId, Hash, Settings, TransactionId,
+    Application, Bytes, ChainId, Hash, Settings, Timestamp, TransactionId,
     application::{Admission, BlockContext, ExecuteError, Mode, Outcome, QueryError, Rejection, StateRead, StateWrite},
     plugin::{ApplicationPlugin, Descriptor, SetupError},
     storage::StorageError,
@@ -43,7 +42,8 @@ enum Bug {
     NamesBackwards,
     LongReceipts,
     AnswersBackwards,
-    VerifiesOnce,
+    TakesItBack,
+    CallsItALie,
     ShortIds,
     AdmitsNothing,
     ManyKeys,
@@ -69,7 +69,8 @@ const BUGS: &[(Bug, &str)] = &[
     (Bug::NamesBackwards, "what is left out is named in order"),
     (Bug::LongReceipts, "receipts are one a transaction, and short"),
     (Bug::AnswersBackwards, "verdicts come in the order of the transactions"),
-    (Bug::VerifiesOnce, "a verdict does not change"),
+    (Bug::TakesItBack, "a good verdict holds in every later state"),
+    (Bug::CallsItALie, "who is ahead is no liar"),
     (Bug::ShortIds, "one id is one transaction"),
     (Bug::AdmitsNothing, "the pool takes what can be executed"),
     (Bug::ManyKeys, "conflict keys are few"),
@@ -121,7 +122,7 @@ impl ApplicationPlugin for WrongPlugin {
             std::thread::spawn(|| std::thread::sleep(Duration::from_secs(60)));
         }
         let seed = OBJECTS.fetch_add(1, SeqCst);
-        Ok(Arc::new(Wrong { bug: self.0, seed, count: AtomicU64::new(0), seen: Mutex::default() }))
+        Ok(Arc::new(Wrong { bug: self.0, seed, count: AtomicU64::new(0) }))
     }
 }
 
@@ -133,7 +134,6 @@ struct Wrong {
     bug: Bug,
     seed: u64,
     count: AtomicU64,
-    seen: Mutex<BTreeSet<Bytes>>,
 }
 
 /// Takes an error for nothing there.
@@ -199,27 +199,34 @@ impl Application for Wrong {
         }
     }
 
-    fn verify(&self, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
-        let mut verdicts = MemoryApplication.verify(transactions);
+    fn verify(&self, state: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+        let mut verdicts = MemoryApplication.verify(state, transactions);
         if self.bug == Bug::AnswersBackwards {
             verdicts.reverse();
         }
-        if self.bug == Bug::VerifiesOnce {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            for (verdict, one) in verdicts.iter_mut().zip(transactions) {
-                if !seen.insert(one.clone()) {
-                    *verdict = Err(Rejection::NotAllowed("seen before".into()));
+        let entries = match self.bug {
+            Bug::TakesItBack | Bug::CallsItALie => MemoryApplication.query(state, "count", b"").unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        for (verdict, one) in verdicts.iter_mut().zip(transactions) {
+            match self.bug {
+                Bug::TakesItBack if entries.as_slice() == br#"{"count":4}"# => {
+                    *verdict = Err(Rejection::NotAllowed("four are enough".into()));
                 }
+                Bug::CallsItALie if entries.as_slice() == br#"{"count":0}"# && one.first() == Some(&4) => {
+                    *verdict = Err(Rejection::NotAuthentic("there is no entry before it".into()));
+                }
+                _ => {}
             }
         }
         verdicts
     }
 
-    fn check(&self, state: &dyn StateRead, transaction: &[u8]) -> Result<Admission, Rejection> {
+    fn check(&self, state: &dyn StateRead, now: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection> {
         if self.bug == Bug::AdmitsNothing {
             return Err(Rejection::NotAllowed("not today".into()));
         }
-        let mut admission = MemoryApplication.check(state, transaction)?;
+        let mut admission = MemoryApplication.check(state, now, transaction)?;
         if self.bug == Bug::ManyKeys {
             admission.conflict_keys = vec![Bytes::from_static(b"key"); 9];
         }

@@ -127,7 +127,7 @@ fn the_log_takes_an_entry_once() {
     assert_eq!(application.query(&state, "log", br#"{"from":1}"#).unwrap(), br#"["0x62"]"#);
     block.mode = Mode::Apply;
     assert!(application.execute(&mut state, &block).is_err());
-    assert!(matches!(application.check(&state, b"a"), Err(Rejection::Duplicate { .. })));
-    assert!(application.verify(&[Bytes::new()])[0].is_err());
+    assert!(matches!(application.check(&state, Timestamp(0), b"a"), Err(Rejection::Duplicate { .. })));
+    assert!(application.verify(&state, &[Bytes::new()])[0].is_err());
     assert_ne!(outcome.app_hash, Hash::ZERO);
 }

@@ -136,18 +136,8 @@ impl Draft {
         }
         let nonce = reader.array("nonce")?;
         reader.finish()?;
-        let draft = Self {
-            chain_id,
-            title,
-            contests,
-            opens_ms,
-            closes_ms,
-            admin,
-            registrars,
-            trustees,
-            ballots_min,
-            nonce,
-        };
+        let draft =
+            Self { chain_id, title, contests, opens_ms, closes_ms, admin, registrars, trustees, ballots_min, nonce };
         // Also what all contests together may have, and the length of a ballot.
         draft.rules()?;
         Ok(draft)
@@ -188,8 +178,7 @@ fn contests(reader: &mut Reader<'_>) -> Result<Vec<ContestText>, DecodeError> {
         if usize::from(options) > OPTIONS_MAX {
             return Err(DecodeError::rule("options", format!("are {options}; at most {OPTIONS_MAX}")));
         }
-        let contest =
-            Contest::new(options, lo, hi).map_err(|error| DecodeError::rule("contest", error.to_string()))?;
+        let contest = Contest::new(options, lo, hi).map_err(|error| DecodeError::rule("contest", error.to_string()))?;
         let mut texts: Vec<String> = Vec::with_capacity(usize::from(options));
         for _ in 0..options {
             let option = text(reader, "option")?;
@@ -215,7 +204,10 @@ fn officers(reader: &mut Reader<'_>, field: &'static str, max: usize) -> Result<
     }
     let needed = reader.u16(field)?;
     if needed == 0 || usize::from(needed) > count {
-        return Err(DecodeError::rule(field, format!("are {count}, of which {needed} are needed; 1 to {count} may be")));
+        return Err(DecodeError::rule(
+            field,
+            format!("are {count}, of which {needed} are needed; 1 to {count} may be"),
+        ));
     }
     Ok(Officers { keys, needed })
 }

@@ -7,9 +7,7 @@ mod manifest;
 mod receipt;
 mod transaction;
 
-pub use draft::{
-    ContestText, DRAFT_BYTES_MAX, Draft, Officers, REGISTRARS_MAX, SUITE, TEXT_BYTES_MAX, TRUSTEES_MAX,
-};
+pub use draft::{ContestText, DRAFT_BYTES_MAX, Draft, Officers, REGISTRARS_MAX, SUITE, TEXT_BYTES_MAX, TRUSTEES_MAX};
 pub use entry::{CREDENTIALS_MAX, ENTRIES_MAX, Entry, pseudonym};
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest};
 pub use receipt::{Receipt, genesis_hash, next_hash};

@@ -11,18 +11,54 @@ use crate::{
 #[expect(missing_docs, reason = "the fields are those of the table in the application's specification, section 6")]
 #[non_exhaustive]
 pub enum Receipt {
-    Draft { draft: [u8; 32] },
-    Entries { draft: [u8; 32], registrar: u16, entries: u32 },
-    List { draft: [u8; 32], count: u32, root: [u8; 32] },
+    Draft {
+        draft: [u8; 32],
+    },
+    Entries {
+        draft: [u8; 32],
+        registrar: u16,
+        entries: u32,
+    },
+    List {
+        draft: [u8; 32],
+        count: u32,
+        root: [u8; 32],
+    },
     /// A commitment, a reveal or an ack, as `kind` says; `count` of them are there now.
-    Step { kind: Kind, seat: Seat, count: u16 },
+    Step {
+        kind: Kind,
+        seat: Seat,
+        count: u16,
+    },
     /// A complaint or a restart, as `kind` says; `attempt` is the next.
-    Again { kind: Kind, draft: [u8; 32], attempt: u32 },
-    Open { draft: [u8; 32], eid: [u8; 32] },
-    Ballot { eid: [u8; 32], number: u32, credential: u32, tracker: [u8; 32] },
-    Close { eid: [u8; 32], ballots: u32, tally: [u8; 32], is_void: bool },
+    Again {
+        kind: Kind,
+        draft: [u8; 32],
+        attempt: u32,
+    },
+    Open {
+        draft: [u8; 32],
+        eid: [u8; 32],
+    },
+    Ballot {
+        eid: [u8; 32],
+        number: u32,
+        credential: u32,
+        tracker: [u8; 32],
+    },
+    Close {
+        eid: [u8; 32],
+        ballots: u32,
+        tally: [u8; 32],
+        is_void: bool,
+    },
     /// `result` is empty unless this share decided.
-    Share { eid: [u8; 32], trustee: u16, is_valid: bool, result: Vec<u32> },
+    Share {
+        eid: [u8; 32],
+        trustee: u16,
+        is_valid: bool,
+        result: Vec<u32>,
+    },
 }
 
 impl Receipt {
@@ -48,9 +84,7 @@ impl Receipt {
             Receipt::Draft { draft } => out.bytes(draft),
             Receipt::Entries { draft, registrar, entries } => out.bytes(draft).u16(*registrar).u32(*entries),
             Receipt::List { draft, count, root } => out.bytes(draft).u32(*count).bytes(root),
-            Receipt::Step { seat, count, .. } => {
-                out.bytes(&seat.draft).u32(seat.attempt).u16(seat.trustee).u16(*count)
-            }
+            Receipt::Step { seat, count, .. } => out.bytes(&seat.draft).u32(seat.attempt).u16(seat.trustee).u16(*count),
             Receipt::Again { draft, attempt, .. } => out.bytes(draft).u32(*attempt),
             Receipt::Open { draft, eid } => out.bytes(draft).bytes(eid),
             Receipt::Ballot { eid, number, credential, tracker } => {
@@ -79,20 +113,15 @@ impl Receipt {
         let id = reader.array("draft or eid")?;
         let receipt = match kind {
             Kind::Draft => Receipt::Draft { draft: id },
-            Kind::Entries => Receipt::Entries {
-                draft: id,
-                registrar: reader.u16("registrar")?,
-                entries: reader.u32("entries")?,
-            },
+            Kind::Entries => {
+                Receipt::Entries { draft: id, registrar: reader.u16("registrar")?, entries: reader.u32("entries")? }
+            }
             Kind::List => Receipt::List { draft: id, count: reader.u32("count")?, root: reader.array("root")? },
             Kind::Commitment | Kind::Reveal | Kind::Ack => {
-                let seat =
-                    Seat { draft: id, attempt: reader.u32("attempt")?, trustee: reader.u16("trustee")? };
+                let seat = Seat { draft: id, attempt: reader.u32("attempt")?, trustee: reader.u16("trustee")? };
                 Receipt::Step { kind, seat, count: reader.u16("count")? }
             }
-            Kind::Complaint | Kind::Restart => {
-                Receipt::Again { kind, draft: id, attempt: reader.u32("attempt")? }
-            }
+            Kind::Complaint | Kind::Restart => Receipt::Again { kind, draft: id, attempt: reader.u32("attempt")? },
             Kind::Open => Receipt::Open { draft: id, eid: reader.array("eid")? },
             Kind::Ballot => Receipt::Ballot {
                 eid: id,

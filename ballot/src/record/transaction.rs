@@ -134,18 +134,59 @@ pub struct SharePart {
 #[non_exhaustive]
 pub enum Body {
     Draft(Box<Draft>),
-    Entries { draft: [u8; 32], registrar: u16, first: u32, entries: Vec<Entry> },
-    List { draft: [u8; 32], registrar: u16, count: u32, root: [u8; 32], signatures: Vec<ListSignature> },
-    Commitment { seat: Seat, commitment: [u8; 32] },
-    Reveal { seat: Seat, coefficients: Vec<Element>, proof: Signature, sealed: Vec<[u8; SEALED_BYTES]> },
-    Ack { seat: Seat, transcript: [u8; 32] },
-    Complaint { seat: Seat, dealer: u16, shared: Element, c: Scalar, z: Scalar },
-    Restart { draft: [u8; 32], attempt: u32 },
-    Open { draft: [u8; 32], eid: [u8; 32] },
+    Entries {
+        draft: [u8; 32],
+        registrar: u16,
+        first: u32,
+        entries: Vec<Entry>,
+    },
+    List {
+        draft: [u8; 32],
+        registrar: u16,
+        count: u32,
+        root: [u8; 32],
+        signatures: Vec<ListSignature>,
+    },
+    Commitment {
+        seat: Seat,
+        commitment: [u8; 32],
+    },
+    Reveal {
+        seat: Seat,
+        coefficients: Vec<Element>,
+        proof: Signature,
+        sealed: Vec<[u8; SEALED_BYTES]>,
+    },
+    Ack {
+        seat: Seat,
+        transcript: [u8; 32],
+    },
+    Complaint {
+        seat: Seat,
+        dealer: u16,
+        shared: Element,
+        c: Scalar,
+        z: Scalar,
+    },
+    Restart {
+        draft: [u8; 32],
+        attempt: u32,
+    },
+    Open {
+        draft: [u8; 32],
+        eid: [u8; 32],
+    },
     /// The ballot's bytes, which are read with the election's rules.
     Ballot(Vec<u8>),
-    Close { eid: [u8; 32] },
-    Share { eid: [u8; 32], tally: [u8; 32], trustee: u16, parts: Vec<SharePart> },
+    Close {
+        eid: [u8; 32],
+    },
+    Share {
+        eid: [u8; 32],
+        tally: [u8; 32],
+        trustee: u16,
+        parts: Vec<SharePart>,
+    },
 }
 
 /// A transaction as read.
@@ -323,9 +364,9 @@ impl Transaction {
 
     /// Whether the signature at the end is of `key`.
     pub fn is_signed_by(&self, key: &Element) -> bool {
-        self.signature.as_ref().is_some_and(|signature| {
-            schnorr::verify(Tag::RoleSig, key, &self.body.message(), signature)
-        })
+        self.signature
+            .as_ref()
+            .is_some_and(|signature| schnorr::verify(Tag::RoleSig, key, &self.body.message(), signature))
     }
 }
 

@@ -74,7 +74,8 @@ fn every_byte_is_reproduced() {
     let mut draw = VectorDraw::new(&hex::decode(&vectors.seed).unwrap());
     let dealers: Vec<Dealer> = (0..3).map(|_| Dealer::generate(2, &mut draw).unwrap()).collect();
     let public: Vec<Vec<Element>> = dealers.iter().map(Dealer::public).collect();
-    let encoded: Vec<Vec<String>> = public.iter().map(|c| c.iter().map(|c| hex::encode(c.as_bytes())).collect()).collect();
+    let encoded: Vec<Vec<String>> =
+        public.iter().map(|c| c.iter().map(|c| hex::encode(c.as_bytes())).collect()).collect();
     assert_eq!(encoded, vectors.trustee_commitments);
     let keys = dkg::public_keys(&public).unwrap();
     assert_eq!(hex::encode(keys.y.as_bytes()), vectors.y);
@@ -111,7 +112,8 @@ fn shares_and_result(vectors: &Vectors, dealers: &[Dealer], x: &[Element], draw:
     assert_eq!(hex::encode(tally), vectors.tally_hash);
 
     // The vectors draw for both trustees option by option.
-    let secret = |k: u16| dkg::own_key(dealers.iter().map(|one| one.share(k)).collect::<Vec<_>>().iter().map(|s| &**s)).unwrap();
+    let secret =
+        |k: u16| dkg::own_key(dealers.iter().map(|one| one.share(k)).collect::<Vec<_>>().iter().map(|s| &**s)).unwrap();
     let secrets = BTreeMap::from([(1, secret(1)), (3, secret(3))]);
     let mut parts: BTreeMap<u16, Vec<_>> = BTreeMap::new();
     for (at, place) in tally::options_of(&rules()).enumerate() {

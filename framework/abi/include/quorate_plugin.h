@@ -263,14 +263,16 @@ typedef struct {
   int32_t (*genesis)(void *application, const QuorateState *state, const QuorateSink *sink);
   // Writes what names a transaction to `id`, which has room for 32 bytes.
   int32_t (*transaction_id)(void *application, QuorateBytes transaction, uint8_t *id, const QuorateSink *sink);
-  // Puts one `Result<(), Rejection>` a transaction, in order.
+  // Puts one `Result<(), Rejection>` a transaction, in order. The state is only read.
   int32_t (*verify)(void *application,
+                    const QuorateState *state,
                     const QuorateBytes *transactions,
                     size_t transactions_len,
                     const QuorateSink *sink);
-  // Puts the `Admission` of a verified transaction, or fails with a `Rejection`.
+  // Puts the `Admission` of a verified transaction at `now` (milliseconds since 1970), or fails with a `Rejection`.
   int32_t (*admit)(void *application,
                    const QuorateState *state,
+                   uint64_t now,
                    QuorateBytes transaction,
                    const QuorateSink *sink);
   // Executes a block; puts every receipt as a body, in order, then its `Outcome` as a head; or fails with an `ExecuteError`.

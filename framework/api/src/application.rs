@@ -35,6 +35,20 @@ pub trait StateRead {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError>;
 }
 
+/// A state without a key.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoState;
+
+impl StateRead for NoState {
+    fn get(&self, _: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        Ok(None)
+    }
+
+    fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        Ok(Vec::new())
+    }
+}
+
 /// Reads and writes of the application's own keys. Reads see the writes made before.
 pub trait StateWrite: StateRead {
     /// Sets `key` to `value`.
@@ -196,16 +210,22 @@ pub trait Application: Send + Sync {
         TransactionId::new(*Hash::of(&[transaction]).as_bytes())
     }
 
-    /// Checks all that does not depend on the state (form, signatures, proofs): costly, asked once a node for each
-    /// transaction, its answer kept for ever. The answers are in the order of `transactions`.
-    fn verify(&self, transactions: &[Bytes]) -> Vec<Result<(), Rejection>>;
+    /// Checks all that is costly (form, signatures, proofs), once a node for each transaction, against a final state: the newest when
+    /// the pool asks, the parent's when a block is judged. The answers are in the order of `transactions`.
+    ///
+    /// An `Ok` is kept for ever: it holds in every later state of the chain, so it rests only on what the state never changes again,
+    /// such as a public key that is written once. A transaction which rests on a record that is not there, or is made in the same block, is
+    /// [`Rejection::NotAllowed`], not [`Rejection::NotAuthentic`]: whoever sent it may be ahead of this node, and is not a liar.
+    fn verify(&self, state: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>>;
 
-    /// Checks a verified transaction against the state, cheaply, for the pool.
+    /// Checks a transaction against the state, cheaply, for the pool, before it is verified; `now` is the node's clock, from which the time of the
+    /// next block does not differ by much.
     ///
     /// # Errors
     ///
-    /// [`Rejection`] if no later state (other than by this transaction's predecessors) would accept it.
-    fn check(&self, state: &dyn StateRead, transaction: &[u8]) -> Result<Admission, Rejection>;
+    /// [`Rejection`] if no later state (other than by this transaction's predecessors) would accept it, or none that is near: what comes
+    /// too early is refused, not kept.
+    fn check(&self, state: &dyn StateRead, now: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection>;
 
     /// Executes a block of verified transactions.
     ///

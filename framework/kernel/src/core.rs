@@ -423,7 +423,7 @@ impl Core {
         let mut pool = self.shared.pool();
         for id in ids {
             let Some(bytes) = pool.get(id).cloned() else { continue };
-            match self.shared.ledger.application.check(&state, &bytes) {
+            match self.shared.ledger.application.check(&state, Clock::wall(), &bytes) {
                 Ok(admission) => pool.update(id, &admission),
                 Err(rejection) => {
                     tracing::debug!(%id, %rejection, "transaction dropped");
@@ -541,7 +541,7 @@ impl Core {
         let mut pool = self.shared.pool();
         pool.committed(&candidate.ids);
         for (id, bytes) in pool.out_of_step(RECHECK_MAX) {
-            match self.shared.ledger.application.check(&state, &bytes) {
+            match self.shared.ledger.application.check(&state, Clock::wall(), &bytes) {
                 Ok(admission) => pool.update(&id, &admission),
                 Err(_) => drop(pool.remove(&id)),
             }

@@ -1,14 +1,14 @@
 //! The intake: takes transactions from clients and peers in batches, checks them, puts them into the pool and passes them on.
 //!
-//! Batches form by themselves: while one is checked the next gathers. The costly check ([`quorate::Application::verify`]) is made here,
-//! once, and not again when a block brings the transaction.
+//! Batches form by themselves: while one is checked the next gathers. The cheap check ([`quorate::Application::check`]) comes first; the
+//! costly one ([`quorate::Application::verify`]) is made here, once, and not again when a block brings the transaction.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate::{
     PeerId, TransactionId,
-    application::Rejection,
+    application::{Admission, Rejection},
     node::SubmitError,
     transport::{Class, TransportCommand},
 };
@@ -18,7 +18,7 @@ use crate::{
     core::Control,
     execute::StateView,
     ledger::verify_parallel,
-    shared::Shared,
+    shared::{Clock, Shared},
     wire::{self, Message},
 };
 
@@ -102,6 +102,7 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
     let mut answers: Vec<(Origin, Result<TransactionId, SubmitError>)> = Vec::with_capacity(batch.len());
     let mut fresh: Vec<(TransactionId, Submission)> = Vec::with_capacity(batch.len());
     let view = shared.view();
+    let application = shared.ledger.application.as_ref();
     for submission in batch {
         match known(shared, &view, &submission.bytes) {
             Ok(Ok(id)) => answers.push((submission.origin, Ok(id))),
@@ -109,36 +110,30 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
             Err(error) => answers.push((submission.origin, Err(error))),
         }
     }
-    let bytes: Vec<Bytes> = fresh.iter().map(|(_, submission)| submission.bytes.clone()).collect();
-    let verdicts = verify_parallel(shared.ledger.application.as_ref(), &bytes);
-    let view = shared.view();
+    let now = Clock::wall();
+    // What costs little comes first: whoever sends what the state refuses does not make this node verify proofs.
     let state = StateView(view.snapshot.as_ref());
-    for ((id, submission), verdict) in fresh.into_iter().zip(verdicts) {
-        let checked = verdict.and_then(|()| shared.ledger.application.check(&state, &submission.bytes));
-        let result = match checked {
-            Ok(admission) => {
-                let added = shared.pool().insert(shared.clock.now(), id, submission.bytes.clone(), admission);
-                if added == Ok(true) && matches!(submission.origin, Origin::Client(_)) {
-                    done.to_share.push(submission.bytes);
-                }
-                done.became_ready |= added == Ok(true);
-                added.map(|_| id)
-            }
-            Err(rejection) => {
-                if let Rejection::State(why) = &rejection {
-                    done.failed = Some(why.clone());
-                }
-                if let (Origin::Peer(peer), Rejection::Malformed(_) | Rejection::NotAuthentic(_)) =
-                    (&submission.origin, &rejection)
-                {
-                    done.offenders.push(*peer);
-                }
-                Err(SubmitError::Rejected(rejection))
-            }
+    let admitted: Vec<Result<Admission, Rejection>> =
+        fresh.iter().map(|(_, submission)| application.check(&state, now, &submission.bytes)).collect();
+    let wanted = fresh.iter().zip(&admitted).filter(|(_, admission)| admission.is_ok());
+    let bytes: Vec<Bytes> = wanted.map(|((_, submission), _)| submission.bytes.clone()).collect();
+    let mut verdicts = verify_parallel(application, &state, &bytes).into_iter();
+    let newer = shared.view();
+    let newer_state = (newer.tip != view.tip).then(|| StateView(newer.snapshot.as_ref()));
+    for ((id, submission), admission) in fresh.into_iter().zip(admitted) {
+        let checked = admission.and_then(|admission| match verdicts.next() {
+            Some(Ok(())) => Ok(admission),
+            Some(Err(rejection)) => Err(rejection),
+            None => Err(Rejection::State("the application gave fewer verdicts than it was asked for".into())),
+        });
+        let checked = match (&newer_state, checked) {
+            (Some(state), Ok(_)) => application.check(state, now, &submission.bytes),
+            (_, checked) => checked,
         };
+        let result = settle(shared, &mut done, (id, &submission), checked);
         answers.push((submission.origin, result));
     }
-    drop_those_made_final_meanwhile(shared, &view, &answers);
+    drop_those_made_final_meanwhile(shared, &newer, &answers);
     for (origin, result) in answers {
         if result.is_err() {
             shared.metrics.submissions_rejected.inc();
@@ -152,6 +147,36 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
     shared.metrics.pool_transactions.set(i64::try_from(status.count).unwrap_or(i64::MAX));
     shared.metrics.pool_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
     done
+}
+
+/// Puts a transaction into the pool, or notes what follows from its being refused.
+fn settle(
+    shared: &Shared,
+    done: &mut Done,
+    (id, submission): (TransactionId, &Submission),
+    checked: Result<Admission, Rejection>,
+) -> Result<TransactionId, SubmitError> {
+    match checked {
+        Ok(admission) => {
+            let added = shared.pool().insert(shared.clock.now(), id, submission.bytes.clone(), admission);
+            if added == Ok(true) && matches!(submission.origin, Origin::Client(_)) {
+                done.to_share.push(submission.bytes.clone());
+            }
+            done.became_ready |= added == Ok(true);
+            added.map(|_| id)
+        }
+        Err(rejection) => {
+            if let Rejection::State(why) = &rejection {
+                done.failed = Some(why.clone());
+            }
+            if let (Origin::Peer(peer), Rejection::Malformed(_) | Rejection::NotAuthentic(_)) =
+                (&submission.origin, &rejection)
+            {
+                done.offenders.push(*peer);
+            }
+            Err(SubmitError::Rejected(rejection))
+        }
+    }
 }
 
 /// `Ok(Ok(id))`: known already; `Ok(Err(id))`: to be checked.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use quorate::{
     Application, Bytes, ChainId, Height, Timestamp,
-    application::{BlockContext, Mode},
+    application::{BlockContext, Mode, NoState},
 };
 use quorate_kv::{Kv, PATHS, Put};
 use quorate_testkit::memory::MemoryState;
@@ -40,10 +40,10 @@ pub(super) fn transaction(bytes: &[u8]) -> Outcome {
     let bytes = Bytes::copy_from_slice(bytes);
     let (kv, mut state) = (Kv::new(CHAIN, 512), MemoryState::new());
     kv.genesis(&mut state).map_err(|error| error.to_string())?;
-    let verified = kv.verify(std::slice::from_ref(&bytes));
+    let verified = kv.verify(&NoState, std::slice::from_ref(&bytes));
     must(verified.len() == 1, "not one verdict for one transaction")?;
     let verified = verified.iter().all(Result::is_ok);
-    let checked = kv.check(&state, &bytes);
+    let checked = kv.check(&state, Timestamp(0), &bytes);
     let kept = executed(&kv, &mut state, std::slice::from_ref(&bytes))?;
     match Put::decode(&bytes) {
         Ok(put) => {

@@ -206,7 +206,7 @@ impl Auditor {
                 return Err(format!("transaction {id} is in the chain twice"));
             }
         }
-        let verdicts = self.application.verify(block.transactions());
+        let verdicts = self.application.verify(&self.state, block.transactions());
         same("number of verdicts of the application", &verdicts.len(), &block.transactions().len())?;
         for (index, verdict) in verdicts.into_iter().enumerate() {
             verdict.map_err(|rejection| format!("transaction {index}: {rejection}"))?;

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use quorate::{
-    Application, Bytes, ChainId, Hash, Settings, TransactionId,
+    Application, Bytes, ChainId, Hash, Settings, Timestamp, TransactionId,
     application::{Admission, BlockContext, ExecuteError, Mode, Outcome, QueryError, Rejection, StateRead, StateWrite},
     plugin::{ApplicationPlugin, Descriptor, SetupError},
     storage::StorageError,
@@ -59,7 +59,7 @@ impl Application for Log {
         Ok(Hash::ZERO)
     }
 
-    fn verify(&self, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+    fn verify(&self, _: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
         let most = self.0.entry_bytes_max;
         let judge = |entry: &Bytes| match entry.len() {
             len if (1..=most).contains(&len) => Ok(()),
@@ -68,7 +68,7 @@ impl Application for Log {
         transactions.iter().map(judge).collect()
     }
 
-    fn check(&self, state: &dyn StateRead, transaction: &[u8]) -> Result<Admission, Rejection> {
+    fn check(&self, state: &dyn StateRead, _: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection> {
         let id = self.transaction_id(transaction);
         if self.is_known(state, id)? {
             return Err(Rejection::Duplicate { winner: id });

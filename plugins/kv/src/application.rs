@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use quorate::{
-    Application, Bytes, ChainId, Hash, PublicKey, TransactionId,
+    Application, Bytes, ChainId, Hash, PublicKey, Timestamp, TransactionId,
     application::{Admission, BlockContext, ExecuteError, Mode, Outcome, QueryError, Rejection, StateRead, StateWrite},
     signature::{Signed, verify_batch},
     storage::StorageError,
@@ -118,7 +118,7 @@ impl Application for Kv {
         Ok(hash)
     }
 
-    fn verify(&self, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+    fn verify(&self, _: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
         let read: Vec<Result<(Put, Vec<u8>), Rejection>> = transactions
             .iter()
             .map(|bytes| self.decode(bytes).map(|put| (put, signed_bytes(&self.chain_id, bytes))))
@@ -139,7 +139,7 @@ impl Application for Kv {
         read.iter().map(answer).collect()
     }
 
-    fn check(&self, state: &dyn StateRead, transaction: &[u8]) -> Result<Admission, Rejection> {
+    fn check(&self, state: &dyn StateRead, _: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection> {
         let put = self.decode(transaction)?;
         let next_sequence = state::next_nonce(state, &put.public_key)?;
         if put.nonce < next_sequence {

@@ -12,12 +12,12 @@
 //! 5. `plugin`: the setting in genesis.
 //!
 //! ```
-//! use quorate::{Application, ChainId};
+//! use quorate::{Application, ChainId, application::NoState};
 //! use quorate_kv::{Kv, Put};
 //!
 //! let chain_id = ChainId::new([7; 32]);
 //! let transaction = Put::sign(&[1; 32], &chain_id, 0, b"colour", b"green");
-//! assert_eq!(Kv::new(chain_id, 1024).verify(&[transaction]), [Ok(())]);
+//! assert_eq!(Kv::new(chain_id, 1024).verify(&NoState, &[transaction]), [Ok(())]);
 //! ```
 
 mod application;

@@ -6,8 +6,8 @@ mod common;
 
 use common::{CHAIN, execute, genesis};
 use quorate::{
-    Application, Bytes, Hash, TransactionId,
-    application::{ExecuteError, Mode, QueryError, Rejection},
+    Application, Bytes, Hash, Timestamp, TransactionId,
+    application::{ExecuteError, Mode, NoState, QueryError, Rejection},
 };
 use quorate_kv::{Kv, Put, Written};
 use quorate_testkit::memory::MemoryState;
@@ -41,7 +41,7 @@ fn what_is_put_is_there_until_it_is_deleted_and_belongs_to_its_signer() {
     let (kv, mut state) = (kv(), genesis(&kv()));
     let (alice, bob) = (Put::signer(&ALICE), Put::signer(&BOB));
     let block = [put(&ALICE, 0, "k", "a"), put(&BOB, 0, "k", "b"), put(&ALICE, 1, "k", "a2"), put(&ALICE, 2, "l", "")];
-    assert_eq!(kv.verify(&block), vec![Ok(()); 4]);
+    assert_eq!(kv.verify(&NoState, &block), vec![Ok(()); 4]);
     execute(&kv, &mut state, 1, Mode::Apply, &block).unwrap();
     let get = |state: &MemoryState, signer, key| ask(state, "get", json!({"signer": signer, "key": hexadecimal(key)}));
     assert_eq!(get(&state, alice, "k"), json!({"value": hexadecimal("a2"), "height": 1}));
@@ -68,8 +68,8 @@ fn a_used_nonce_names_the_transaction_that_used_it() {
     let (first, second) = (put(&ALICE, 0, "k", "1"), put(&ALICE, 0, "k", "2"));
     execute(&kv, &mut state, 1, Mode::Apply, std::slice::from_ref(&first)).unwrap();
     let duplicate = Rejection::Duplicate { winner: id(&first) };
-    assert_eq!(kv.check(&state, &second), Err(duplicate.clone()));
-    assert_eq!(kv.check(&state, &first), Err(duplicate.clone()));
+    assert_eq!(kv.check(&state, Timestamp(0), &second), Err(duplicate.clone()));
+    assert_eq!(kv.check(&state, Timestamp(0), &first), Err(duplicate.clone()));
     let error = execute(&kv, &mut state.clone(), 2, Mode::Apply, std::slice::from_ref(&second)).unwrap_err();
     assert!(matches!(error, ExecuteError::Invalid { index: 0, rejection } if rejection == duplicate));
     let asked = json!({"signer": Put::signer(&ALICE), "nonce": 0});
@@ -82,14 +82,14 @@ fn a_used_nonce_names_the_transaction_that_used_it() {
 fn the_pool_learns_sender_order_and_conflicts() {
     let (kv, mut state) = (kv(), genesis(&kv()));
     execute(&kv, &mut state, 1, Mode::Apply, &[put(&ALICE, 0, "k", "1")]).unwrap();
-    let next = kv.check(&state, &put(&ALICE, 1, "k", "2")).unwrap();
+    let next = kv.check(&state, Timestamp(0), &put(&ALICE, 1, "k", "2")).unwrap();
     assert_eq!((next.sequence, next.next_sequence), (1, 1));
     assert_eq!(next.sender, Put::signer(&ALICE).as_bytes()[..]);
-    let later = kv.check(&state, &put(&ALICE, 7, "k", "2")).unwrap();
+    let later = kv.check(&state, Timestamp(0), &put(&ALICE, 7, "k", "2")).unwrap();
     assert_eq!((later.sequence, later.next_sequence), (7, 1));
-    let rival = kv.check(&state, &put(&ALICE, 1, "other", "3")).unwrap();
+    let rival = kv.check(&state, Timestamp(0), &put(&ALICE, 1, "other", "3")).unwrap();
     assert_eq!(rival.conflict_keys, next.conflict_keys);
-    let foreign = kv.check(&state, &put(&BOB, 1, "k", "2")).unwrap();
+    let foreign = kv.check(&state, Timestamp(0), &put(&BOB, 1, "k", "2")).unwrap();
     for other in [&later, &foreign] {
         assert_ne!(other.conflict_keys, next.conflict_keys);
     }
@@ -154,7 +154,7 @@ fn signatures_of_another_chain_signer_or_content_are_refused_each_by_itself() {
     let mut changed = Put::decode(&good).unwrap();
     changed.value = Some(b"w".to_vec());
     let block = [good.clone(), foreign, stolen.encode(), changed.encode(), Bytes::from_static(b"x"), good];
-    let verdicts = kv().verify(&block);
+    let verdicts = kv().verify(&NoState, &block);
     assert!(verdicts[0].is_ok() && verdicts[5].is_ok());
     for verdict in &verdicts[1..4] {
         assert!(matches!(verdict, Err(Rejection::NotAuthentic(_))), "{verdict:?}");
@@ -165,11 +165,11 @@ fn signatures_of_another_chain_signer_or_content_are_refused_each_by_itself() {
 #[test]
 fn the_networks_limit_of_a_value_holds() {
     let (kv, chain) = (Kv::new(CHAIN, 3), [put(&ALICE, 0, "k", "123"), put(&ALICE, 0, "k", "1234")]);
-    let verdicts = kv.verify(&chain);
+    let verdicts = kv.verify(&NoState, &chain);
     assert_eq!(verdicts[0], Ok(()));
     let message = verdicts[1].clone().unwrap_err().to_string();
     assert_eq!(message, "not a valid transaction: value has 4 bytes; this network's limit is 3");
-    assert!(kv.check(&genesis(&kv), &chain[1]).is_err());
+    assert!(kv.check(&genesis(&kv), Timestamp(0), &chain[1]).is_err());
 }
 
 #[test]

@@ -7,8 +7,8 @@ mod common;
 use common::{CHAIN, execute, genesis};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use quorate::{
-    Application, Bytes,
-    application::{ExecuteError, Mode, Rejection},
+    Application, Bytes, Timestamp,
+    application::{ExecuteError, Mode, NoState, Rejection},
 };
 use quorate_kv::{Kv, Put};
 
@@ -43,8 +43,8 @@ proptest! {
         let (kv, mut state) = (kv(), genesis(&kv()));
         for bytes in [bytes.clone(), [&[1], &bytes[..]].concat()] {
             let bytes = Bytes::from(bytes);
-            drop(kv.verify(std::slice::from_ref(&bytes)));
-            drop(kv.check(&state, &bytes));
+            drop(kv.verify(&NoState, std::slice::from_ref(&bytes)));
+            drop(kv.check(&state, Timestamp(0), &bytes));
             drop(execute(&kv, &mut state, 1, Mode::Build, std::slice::from_ref(&bytes)).unwrap());
             for path in [&path[..], "get", "list", "nonce", "winner", "app_hash"] {
                 drop(kv.query(&state, path, &bytes));
@@ -56,11 +56,11 @@ proptest! {
     #[test]
     fn a_batch_verifies_as_single_transactions_do(transactions in vec(transaction(), 0..12)) {
         let kv = kv();
-        let together = kv.verify(&transactions);
-        let alone: Vec<_> = transactions.iter().flat_map(|one| kv.verify(std::slice::from_ref(one))).collect();
+        let together = kv.verify(&NoState, &transactions);
+        let alone: Vec<_> = transactions.iter().flat_map(|one| kv.verify(&NoState, std::slice::from_ref(one))).collect();
         prop_assert_eq!(&together, &alone);
         let reversed: Vec<_> = transactions.iter().rev().cloned().collect();
-        prop_assert!(kv.verify(&reversed).iter().rev().eq(&together));
+        prop_assert!(kv.verify(&NoState, &reversed).iter().rev().eq(&together));
     }
 
     /// The same blocks give the same states and hashes, on a state that was built and on one that follows; a proposal that was
@@ -73,7 +73,7 @@ proptest! {
             let mut undecided = built.clone();
             let rival: Vec<_> = candidates.iter().rev().cloned().collect();
             execute(&proposer, &mut undecided, height, Mode::Build, &rival).unwrap();
-            drop(proposer.verify(candidates));
+            drop(proposer.verify(&NoState, candidates));
             let build = execute(&proposer, &mut built, height, Mode::Build, candidates).unwrap();
             let left_out: Vec<usize> = build.left_out.iter().map(|(at, _)| *at).collect();
             prop_assert!(left_out.is_sorted());
@@ -93,7 +93,7 @@ proptest! {
         let (kv, mut state) = (kv(), genesis(&kv()));
         execute(&kv, &mut state, 1, Mode::Build, &before).unwrap();
         let executed = execute(&kv, &mut state.clone(), 2, Mode::Apply, std::slice::from_ref(&one));
-        match kv.check(&state, &one) {
+        match kv.check(&state, Timestamp(0), &one) {
             Ok(admission) if admission.sequence == admission.next_sequence => prop_assert!(executed.is_ok()),
             Ok(admission) => {
                 prop_assert!(admission.sequence > admission.next_sequence);

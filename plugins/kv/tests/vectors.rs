@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use quorate::{Application, Bytes, ChainId};
+use quorate::{Application, Bytes, ChainId, application::NoState};
 use quorate_kv::{Kv, Put};
 use serde::Deserialize;
 
@@ -50,6 +50,6 @@ fn every_vector_is_signed_read_and_verified() {
         assert_eq!(put.public_key.to_string(), vector.public_key, "{name}");
         let kv = Kv::new(vector.chain_id, 1024);
         assert_eq!(kv.transaction_id(&expected).to_string(), vector.transaction_id, "{name}");
-        assert_eq!(kv.verify(&[expected]), [Ok(())], "{name}");
+        assert_eq!(kv.verify(&NoState, &[expected]), [Ok(())], "{name}");
     }
 }

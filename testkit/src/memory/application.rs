@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate::{
-    Application, ChainId, Hash, Settings, TransactionId,
+    Application, ChainId, Hash, Settings, Timestamp, TransactionId,
     application::{Admission, BlockContext, ExecuteError, Mode, Outcome, QueryError, Rejection, StateRead, StateWrite},
     plugin::{ApplicationPlugin, Descriptor, SetupError},
     storage::StorageError,
@@ -57,7 +57,7 @@ impl Application for MemoryApplication {
         Ok(Hash::ZERO)
     }
 
-    fn verify(&self, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+    fn verify(&self, _: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
         let judge = |entry: &Bytes| {
             if (1..=ENTRY_BYTES_MAX).contains(&entry.len()) {
                 return Ok(());
@@ -67,7 +67,7 @@ impl Application for MemoryApplication {
         transactions.iter().map(judge).collect()
     }
 
-    fn check(&self, state: &dyn StateRead, transaction: &[u8]) -> Result<Admission, Rejection> {
+    fn check(&self, state: &dyn StateRead, _: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection> {
         let id = self.transaction_id(transaction);
         if self.known(state, id)? {
             return Err(Rejection::Duplicate { winner: id });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate::{
-    Application, Bytes, ChainId, Hash, Settings, TransactionId,
+    Application, Bytes, ChainId, Hash, Settings, Timestamp, TransactionId,
     application::{Admission, BlockContext, ExecuteError, Outcome, QueryError, Rejection, StateRead, StateWrite},
     plugin::{ApplicationPlugin, Descriptor, SetupError},
     storage::StorageError,
@@ -32,17 +32,17 @@ impl Application for Machine {
         self.inner.transaction_id(transaction)
     }
 
-    fn verify(&self, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+    fn verify(&self, state: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
         self.faults.at("verify");
         if self.faults.fault == "gives too few verdicts" {
             return Vec::new();
         }
-        self.inner.verify(transactions)
+        self.inner.verify(state, transactions)
     }
 
-    fn check(&self, state: &dyn StateRead, transaction: &[u8]) -> Result<Admission, Rejection> {
+    fn check(&self, state: &dyn StateRead, now: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection> {
         self.faults.at("admit");
-        self.inner.check(state, transaction)
+        self.inner.check(state, now, transaction)
     }
 
     fn execute(&self, state: &mut dyn StateWrite, block: &BlockContext<'_>) -> Result<Outcome, ExecuteError> {

@@ -5,7 +5,7 @@ use std::{ffi::c_void, marker::PhantomData, sync::Arc};
 
 use bytes::Bytes;
 use quorate::{
-    Application, ChainId, Settings,
+    Application, ChainId, Settings, Timestamp,
     plugin::{ApplicationPlugin, SetupError},
     storage::StorageError,
 };
@@ -158,6 +158,7 @@ impl<E: Exported<dyn ApplicationPlugin>> Shim<E> {
 
     unsafe extern "C" fn verify(
         machine: *mut c_void,
+        state: *const QuorateState,
         transactions: *const QuorateBytes,
         transactions_len: usize,
         sink: *const QuorateSink,
@@ -165,9 +166,11 @@ impl<E: Exported<dyn ApplicationPlugin>> Shim<E> {
         let body = |out: Out<'_>| {
             // SAFETY: the node promises that the application is live.
             let machine: &Machine = unsafe { shared(machine) }?;
+            // SAFETY: the node promises that the state is valid.
+            let state = unsafe { State::new(state) }?;
             // SAFETY: the node promises that the list and its bytes are valid.
             let transactions = unsafe { copied(transactions, transactions_len) };
-            for verdict in machine.verify(&transactions) {
+            for verdict in machine.verify(&state, &transactions) {
                 out.put(&wire::encode(&verdict), &[]);
             }
             Ok(())
@@ -179,6 +182,7 @@ impl<E: Exported<dyn ApplicationPlugin>> Shim<E> {
     unsafe extern "C" fn admit(
         machine: *mut c_void,
         state: *const QuorateState,
+        now: u64,
         transaction: QuorateBytes,
         sink: *const QuorateSink,
     ) -> i32 {
@@ -189,7 +193,8 @@ impl<E: Exported<dyn ApplicationPlugin>> Shim<E> {
             let state = unsafe { State::new(state) }?;
             // SAFETY: the node promises that the bytes are valid.
             let transaction = unsafe { transaction.as_slice() };
-            let admission = machine.check(&state, transaction).map_err(|error| Refusal::error(&error))?;
+            let admission =
+                machine.check(&state, Timestamp(now), transaction).map_err(|error| Refusal::error(&error))?;
             out.put(&wire::encode(&admission), &[]);
             Ok(())
         };

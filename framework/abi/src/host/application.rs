@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate::{
-    Application, ChainId, Hash, Settings, TransactionId,
+    Application, ChainId, Hash, Settings, Timestamp, TransactionId,
     application::{Admission, BlockContext, ExecuteError, Outcome, QueryError, Rejection, StateRead, StateWrite},
     plugin::{ApplicationPlugin, Descriptor, SetupError},
     storage::StorageError,
@@ -135,13 +135,15 @@ impl Machine {
         Ok(TransactionId::new(id))
     }
 
-    fn try_verify(&self, transactions: &[Bytes]) -> Result<Vec<Result<(), Rejection>>, String> {
+    fn try_verify(&self, state: &dyn StateRead, transactions: &[Bytes]) -> Result<Vec<Result<(), Rejection>>, String> {
         let call = "verify";
         let lent = lend(transactions);
         let machine = self.object.pointer();
         let answers = self.ask(call, |sink| {
-            // SAFETY: the library's own function and object, and arguments which live during the call.
-            self.functions.verify.map(|verify| unsafe { verify(machine, lent.as_ptr(), lent.len(), sink) })
+            self.functions.verify.map(|verify| {
+                // SAFETY: the library's own function and object, and arguments which live during the call.
+                state::lend(state, |state| unsafe { verify(machine, state, lent.as_ptr(), lent.len(), sink) })
+            })
         });
         let answers = answers.map_err(|failed| match failed {
             Failed::Error(_) => self.failed(Fault::rubbish(call, "an error, where there is none")),
@@ -193,16 +195,16 @@ impl Application for Machine {
         })
     }
 
-    fn verify(&self, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
-        self.try_verify(transactions).unwrap_or_else(|why| vec![Err(Rejection::State(why)); transactions.len()])
+    fn verify(&self, state: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+        self.try_verify(state, transactions).unwrap_or_else(|why| vec![Err(Rejection::State(why)); transactions.len()])
     }
 
-    fn check(&self, state: &dyn StateRead, transaction: &[u8]) -> Result<Admission, Rejection> {
+    fn check(&self, state: &dyn StateRead, now: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection> {
         let (machine, transaction) = (self.object.pointer(), QuorateBytes::of(transaction));
         let answers = self.ask("admit", |sink| {
             self.functions.admit.map(|admit| {
                 // SAFETY: the library's own function and object, and arguments which live during the call.
-                state::lend(state, |state| unsafe { admit(machine, state, transaction, sink) })
+                state::lend(state, |state| unsafe { admit(machine, state, now.0, transaction, sink) })
             })
         });
         let answers = answers.map_err(|failed| self.error("admit", failed, Rejection::State))?;

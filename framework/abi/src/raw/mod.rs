@@ -342,20 +342,22 @@ pub struct QuorateApplication {
             sink: *const QuorateSink,
         ) -> i32,
     >,
-    /// Puts one `Result<(), Rejection>` a transaction, in order.
+    /// Puts one `Result<(), Rejection>` a transaction, in order. The state is only read.
     pub verify: Option<
         unsafe extern "C" fn(
             application: *mut c_void,
+            state: *const QuorateState,
             transactions: *const QuorateBytes,
             transactions_len: usize,
             sink: *const QuorateSink,
         ) -> i32,
     >,
-    /// Puts the `Admission` of a verified transaction, or fails with a `Rejection`.
+    /// Puts the `Admission` of a verified transaction at `now` (milliseconds since 1970), or fails with a `Rejection`.
     pub admit: Option<
         unsafe extern "C" fn(
             application: *mut c_void,
             state: *const QuorateState,
+            now: u64,
             transaction: QuorateBytes,
             sink: *const QuorateSink,
         ) -> i32,

@@ -57,8 +57,8 @@ fn a_loaded_application_does_what_a_linked_one_does() {
     for (application, state) in [linked, loaded].iter().zip(&mut states) {
         let genesis = application.genesis(state).unwrap();
         let ids: Vec<_> = transactions.iter().map(|one| application.transaction_id(one)).collect();
-        let verdicts = application.verify(&with_bad);
-        let admission = application.check(state, &transactions[0]);
+        let verdicts = application.verify(state, &with_bad);
+        let admission = application.check(state, Timestamp(5), &transactions[0]);
         let outcome = application.execute(state, &block(&transactions)).unwrap();
         let again = application.execute(state, &block(&transactions)).unwrap_err().to_string();
         let answers = ["count", "log", "nonsense"].map(|path| application.query(state, path, b"{\"from\": 0}"));
@@ -87,7 +87,7 @@ fn an_application_that_fails_stops_the_node_rather_than_judge() {
         let (application, mut state) = (build(fault), Memory::default());
         application.genesis(&mut state).unwrap();
         application.transaction_id(&transactions[0]);
-        let verdict = application.verify(&transactions).remove(0);
+        let verdict = application.verify(&state, &transactions).remove(0);
         assert!(verdict.is_ok() || matches!(verdict, Err(Rejection::State(_))), "{fault}: {verdict:?}");
         let error = application.execute(&mut state, &block(&transactions)).unwrap_err();
         let ExecuteError::Storage(StorageError::Plugin(why)) = error else { panic!("{fault}: {error}") };

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use quorate::{
-    Application, Height,
+    Application, Height, Timestamp,
     application::{Misbehaviour, Mode, StateWrite},
 };
 
@@ -59,8 +59,8 @@ fn feed(application: &dyn Application, mut state: MemoryState, bytes: &Bytes, pa
     let misbehaviour =
         [Misbehaviour { height: Height(u64::MAX), offender: quorate::PublicKey::new([7; 32]), offence: String::new() }];
     application.transaction_id(bytes);
-    drop(application.verify(std::slice::from_ref(bytes)));
-    drop(application.check(&state, bytes));
+    drop(application.verify(&state, std::slice::from_ref(bytes)));
+    drop(application.check(&state, Timestamp(u64::MAX), bytes));
     drop(application.query(&state, path, params));
     drop(application.query(&state, &String::from_utf8_lossy(bytes), params));
     for mode in [Mode::Apply, Mode::Build] {

@@ -103,12 +103,18 @@ impl<'a> ApplicationSuite<'a> {
         Ok(samples)
     }
 
-    /// The samples that `application` verifies: a block has no others.
+    /// The samples that `application` verifies, each in the state which those before it leave: a block has no others.
     fn verified(&self, application: &dyn Application) -> Result<Vec<Bytes>, Trouble> {
         let samples = self.samples()?;
-        let verdicts = application.verify(&samples);
-        let good: Vec<Bytes> =
-            samples.into_iter().zip(verdicts).filter(|(_, verdict)| verdict.is_ok()).map(|(one, _)| one).collect();
+        let mut state = state::genesis(application)?;
+        let mut good = Vec::with_capacity(samples.len());
+        for (height, one) in (1..).zip(samples) {
+            if !matches!(application.verify(&state, std::slice::from_ref(&one)).as_slice(), [Ok(())]) {
+                continue;
+            }
+            state = state::build(application, &state, height, std::slice::from_ref(&one))?.1;
+            good.push(one);
+        }
         ensure(!good.is_empty(), || "it verifies none of the transactions that the suite was given".into())?;
         Ok(good)
     }
@@ -195,11 +201,19 @@ const TABLE: &[(Rule, Trial)] = &[
     ),
     (
         Rule {
-            name: "a verdict does not change",
-            sentence: "Checks all that does not depend on the state (form, signatures, proofs): costly, asked once a node for each transaction, its answer kept for ever.",
+            name: "a good verdict holds in every later state",
+            sentence: "An `Ok` is kept for ever: it holds in every later state of the chain, so it rests only on what the state never changes again, such as a public key that is written once.",
             file: CONTRACT,
         },
         pool::verdicts_stay,
+    ),
+    (
+        Rule {
+            name: "who is ahead is no liar",
+            sentence: "A transaction which rests on a record that is not there, or is made in the same block, is [`Rejection::NotAllowed`], not [`Rejection::NotAuthentic`]: whoever sent it may be ahead of this node, and is not a liar.",
+            file: CONTRACT,
+        },
+        pool::ahead_is_no_lie,
     ),
     (
         Rule {
@@ -212,7 +226,7 @@ const TABLE: &[(Rule, Trial)] = &[
     (
         Rule {
             name: "the pool takes what can be executed",
-            sentence: "[`Rejection`] if no later state (other than by this transaction's predecessors) would accept it.",
+            sentence: "[`Rejection`] if no later state (other than by this transaction's predecessors) would accept it, or none that is near: what comes too early is refused, not kept.",
             file: CONTRACT,
         },
         pool::takes_what_executes,

@@ -1,17 +1,20 @@
 //! What the pool asks: verdicts, ids, admissions.
 
 use bytes::Bytes;
-use quorate::application::{CONFLICT_KEYS_MAX, Rejection};
+use quorate::{
+    Application,
+    application::{CONFLICT_KEYS_MAX, Mode, Rejection},
+};
 
 use super::{
     super::{
         bytes::{hostile, shown},
-        rule::{OrBroken, Outcome, broken, does_not_apply, ensure},
+        rule::{OrBroken, Outcome, Trouble, broken, does_not_apply, ensure},
     },
     ApplicationSuite,
-    state::{build, chain, genesis},
+    state::{build, chain, context, genesis},
 };
-use crate::sim::Rng;
+use crate::{memory::MemoryState, sim::Rng};
 
 /// Batches that are verified.
 const BATCHES: u64 = 60;
@@ -42,14 +45,16 @@ fn verdict(verdict: Option<&Result<(), Rejection>>) -> String {
 
 pub(super) fn verdicts_in_order(suite: &ApplicationSuite<'_>, rng: &mut Rng) -> Outcome {
     let (application, samples) = (suite.build()?, suite.samples()?);
+    let states = states(&*application, suite)?;
     for _ in 0..BATCHES {
         let batch = batch(rng, &samples);
-        let together = application.verify(&batch);
+        let Some(state) = rng.pick(&states) else { continue };
+        let together = application.verify(state, &batch);
         ensure(together.len() == batch.len(), || {
             format!("{} transactions have {} answers", batch.len(), together.len())
         })?;
         for (at, one) in batch.iter().enumerate() {
-            let alone = application.verify(std::slice::from_ref(one));
+            let alone = application.verify(state, std::slice::from_ref(one));
             let (together, alone) = (together.get(at), alone.first());
             ensure(together.map(Result::is_ok) == alone.map(Result::is_ok), || {
                 let (together, alone) = (verdict(together), verdict(alone));
@@ -63,21 +68,50 @@ pub(super) fn verdicts_in_order(suite: &ApplicationSuite<'_>, rng: &mut Rng) -> 
     Ok(())
 }
 
+/// The states of a chain of all samples, from genesis on.
+fn states(application: &dyn Application, suite: &ApplicationSuite<'_>) -> Result<Vec<MemoryState>, Trouble> {
+    let steps = chain(application, &suite.verified(application)?)?;
+    let after = steps.into_iter().map(|step| step.after);
+    Ok(std::iter::once(genesis(application)?).chain(after).collect())
+}
+
 pub(super) fn verdicts_stay(suite: &ApplicationSuite<'_>, rng: &mut Rng) -> Outcome {
     let (application, samples) = (suite.build()?, suite.samples()?);
     let batch: Vec<Bytes> = samples.iter().cloned().chain(batch(rng, &samples)).collect();
-    let first = application.verify(&batch);
-    let same = |whose: &str, then: Vec<Result<(), Rejection>>| {
-        let changed = first.iter().zip(&then).zip(&batch).find(|((first, then), _)| first.is_ok() != then.is_ok());
-        let Some(((first, then), one)) = changed else { return Ok(()) };
-        let (first, then) = (verdict(Some(first)), verdict(Some(then)));
-        broken(format!("{} was answered \"{first}\", and {whose} \"{then}\"", shown(one)))
-    };
-    same("again", application.verify(&batch))?;
-    // Whatever happens meanwhile.
-    chain(&*application, &suite.verified(&*application)?)?;
-    same("after blocks were executed", application.verify(&batch))?;
-    same("by another object", suite.build()?.verify(&batch))
+    let mut good: Vec<Option<usize>> = vec![None; batch.len()];
+    for (height, state) in states(&*application, suite)?.iter().enumerate() {
+        let verdicts = application.verify(state, &batch);
+        let other = suite.build()?.verify(state, &batch);
+        for (((one, verdict), other), since) in batch.iter().zip(&verdicts).zip(&other).zip(&mut good) {
+            let (now, elsewhere) = (self::verdict(Some(verdict)), self::verdict(Some(other)));
+            ensure(verdict.is_ok() == other.is_ok(), || {
+                format!("{} was answered \"{now}\", and by another object \"{elsewhere}\"", shown(one))
+            })?;
+            match (*since, verdict) {
+                (None, Ok(())) => *since = Some(height),
+                (Some(since), Err(_)) => {
+                    let what = format!("was good in the state after block {since}, and after block {height} \"{now}\"");
+                    return broken(format!("{} {what}", shown(one)));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn ahead_is_no_lie(suite: &ApplicationSuite<'_>, _: &mut Rng) -> Outcome {
+    let application = suite.build()?;
+    let samples = suite.verified(&*application)?;
+    for (height, state) in states(&*application, suite)?.iter().enumerate() {
+        for (one, verdict) in samples.iter().zip(application.verify(state, &samples)) {
+            ensure(!matches!(verdict, Err(Rejection::NotAuthentic(_) | Rejection::Malformed(_))), || {
+                let now = self::verdict(Some(&verdict));
+                format!("{} is good later, and after block {height} it is \"{now}\"", shown(one))
+            })?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn one_id(suite: &ApplicationSuite<'_>, _: &mut Rng) -> Outcome {
@@ -114,11 +148,10 @@ pub(super) fn takes_what_executes(suite: &ApplicationSuite<'_>, _: &mut Rng) -> 
             if !outcome.left_out.is_empty() {
                 continue;
             }
-            let admission = application.check(&step.before, one).or_broken(format!(
-                "in the state before block {}, which would execute {}, its check",
-                step.height,
-                shown(one)
-            ))?;
+            let admission =
+                application.check(&step.before, context(step.height, Mode::Build, &[]).time, one).or_broken(
+                    format!("in the state before block {}, which would execute {}, its check", step.height, shown(one)),
+                )?;
             ensure(admission.sequence <= admission.next_sequence, || {
                 format!("{} can be executed, and is said to wait: {admission:?}", shown(one))
             })?;
@@ -132,7 +165,7 @@ pub(super) fn few_conflict_keys(suite: &ApplicationSuite<'_>, _: &mut Rng) -> Ou
     let state = genesis(&*application)?;
     let mut admitted = false;
     for one in suite.verified(&*application)? {
-        let Ok(admission) = application.check(&state, &one) else { continue };
+        let Ok(admission) = application.check(&state, context(1, Mode::Build, &[]).time, &one) else { continue };
         admitted = true;
         let count = admission.conflict_keys.len();
         ensure(count <= CONFLICT_KEYS_MAX, || {

@@ -50,9 +50,17 @@ fn of_step(suite: &ApplicationSuite<'_>, application: &dyn Application, step: &S
         })?;
     }
     for one in transactions {
-        reads += each_read(&format!("checking {}", shown(one)), before, |state| match application.check(state, one) {
-            Err(Rejection::State(_)) => Ok(()),
-            other => Err(format!("{other:?}")),
+        let now = context(*height, Mode::Build, &[]).time;
+        reads +=
+            each_read(&format!("checking {}", shown(one)), before, |state| match application.check(state, now, one) {
+                Err(Rejection::State(_)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            })?;
+        reads += each_read(&format!("verifying {}", shown(one)), before, |state| {
+            match application.verify(state, std::slice::from_ref(one)).as_slice() {
+                [Err(Rejection::State(_))] => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         })?;
     }
     for (path, params) in &suite.queries {
