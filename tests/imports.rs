@@ -41,6 +41,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plugins/transport-http", &["quorate", "quorate-testkit"]),
     ("plugins/discovery-bootnode", &["quorate", "quorate-testkit"]),
     ("plugins/kv", &["quorate", "quorate-testkit"]),
+    // Cryptography and formats, which the auditor and the booth's counterpart share with the application.
+    ("ballot", &["quorate"]),
+    ("plugins/voting", &["quorate", "quorate-ballot", "quorate-testkit"]),
     // A program of one's own: the kernel and the plugins that one picks.
     (
         "examples",

@@ -616,3 +616,24 @@ pub fn audit(election: &ElectionKey, rules: &Rules, body: &[u8], openings: &Open
     verify_content(election, rules, &ballot)?;
     Ok(openings.choices.clone())
 }
+
+/// Reads of a ballot that was verified what is counted: its tracker, and the ciphertexts of all options in order.
+///
+/// # Errors
+///
+/// [`BallotError`] for bytes which are no ballot of these rules.
+pub fn read_votes(bytes: &[u8], rules: &Rules) -> Result<([u8; 32], Vec<Pair>), BallotError> {
+    let (body, _) = body_of(bytes, rules)?;
+    let mut reader = Reader::new(body);
+    BallotHead::read_from(&mut reader)?;
+    reader.u16("contests")?;
+    let mut pairs = Vec::with_capacity(rules.options());
+    for contest in rules.contests() {
+        reader.u16("options")?;
+        for _ in 0..contest.options() {
+            pairs.push(Pair { alpha: reader.element("alpha")?, beta: reader.element("beta")? });
+        }
+        reader.take("proofs", contest.proof_bytes())?;
+    }
+    Ok((tracker(body), pairs))
+}

@@ -84,10 +84,15 @@ impl Contest {
         self.hi
     }
 
+    /// Bytes of the contest's proofs in a ballot.
+    pub(crate) fn proof_bytes(&self) -> usize {
+        let proof = |branches: usize| branches * BRANCH_BYTES + (branches - 1) * 32;
+        usize::from(self.options) * proof(2) + proof(usize::from(self.hi - self.lo) + 1)
+    }
+
     /// Bytes of this contest in a ballot.
     fn bytes(&self) -> usize {
-        let proof = |branches: usize| branches * BRANCH_BYTES + (branches - 1) * 32;
-        2 + usize::from(self.options) * (64 + proof(2)) + proof(usize::from(self.hi - self.lo) + 1)
+        2 + usize::from(self.options) * 64 + self.proof_bytes()
     }
 }
 

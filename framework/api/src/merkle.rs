@@ -34,6 +34,43 @@ fn split(len: usize) -> usize {
     len.next_power_of_two() / 2
 }
 
+/// A tree that grows leaf by leaf, of which only the roots of its complete subtrees are kept: one for each bit of the count.
+#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Frontier {
+    leaves: u32,
+    /// From the left, the largest first.
+    roots: Vec<Hash>,
+}
+
+impl Frontier {
+    /// How many leaves there are.
+    pub fn leaves(&self) -> u32 {
+        self.leaves
+    }
+
+    /// Adds a leaf's hash; after 2^32 - 1 no more are taken.
+    pub fn push(&mut self, leaf: Hash) {
+        let Some(leaves) = self.leaves.checked_add(1) else { return };
+        self.leaves = leaves;
+        let mut hash = leaf;
+        // Each trailing zero of the new count completes a subtree.
+        for _ in 0..leaves.trailing_zeros() {
+            let Some(left) = self.roots.pop() else { break };
+            hash = node(&left, &hash);
+        }
+        self.roots.push(hash);
+    }
+
+    /// The root over all leaves: the same as [`root`] of them.
+    pub fn root(&self) -> Hash {
+        let mut roots = self.roots.iter().rev();
+        match roots.next() {
+            None => root(&[]),
+            Some(last) => roots.fold(*last, |right, left| node(left, &right)),
+        }
+    }
+}
+
 /// The hashes beside the way from one leaf up to the root, the lowest first.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
 pub struct Path {
@@ -112,6 +149,16 @@ mod tests {
                 let path = path(&leaves, index).unwrap();
                 assert_eq!(path.root(leaves[index]), Some(root(&leaves)), "{index} of {count}");
             }
+        }
+    }
+
+    #[test]
+    fn a_growing_tree_has_the_root_of_its_leaves() {
+        let leaves = leaves(300);
+        let mut growing = Frontier::default();
+        for count in 0..leaves.len() {
+            assert_eq!((growing.leaves() as usize, growing.root()), (count, root(&leaves[..count])));
+            growing.push(leaves[count]);
         }
     }
 
