@@ -87,6 +87,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "quorate-transport-http",
             "quorate-discovery-bootnode",
             "quorate-kv",
+            "quorate-voting",
+            "quorate-ballot",
             "quorate-testkit",
             "quorate-bench",
         ],

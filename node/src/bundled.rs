@@ -12,6 +12,7 @@ use quorate_solo::{FollowerPlugin, SoloPlugin};
 use quorate_storage_fjall::FjallPlugin;
 use quorate_storage_redb::RedbPlugin;
 use quorate_transport_http::HttpPlugin;
+use quorate_voting::VotingPlugin;
 
 use crate::{
     exit::{Exit, Failure},
@@ -37,6 +38,7 @@ pub fn registry() -> Registry {
         .with_discovery(BootnodeDiscoveryPlugin)
         .with_discovery(StaticDiscoveryPlugin)
         .with_application(KvPlugin)
+        .with_application(VotingPlugin)
         .with_service(RegistryServicePlugin::default())
         .with_libraries(Libraries)
 }

@@ -3,7 +3,10 @@
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    commands::{backup, check, completions, config, export, import, init, key, kv, plugin, run, sim, status, verify},
+    commands::{
+        backup, check, completions, config, election, enrol, export, import, init, key, kv, plugin, run, sim, status,
+        trustee, verify, verify_diff, vote,
+    },
     devnet,
     exit::{EXIT_CODES_HELP, Failure},
     logging::{self, LogFormat},
@@ -77,6 +80,9 @@ pub enum Command {
     /// Audit a chain from genesis, or check one receipt
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::VerifyArgs),
+    /// Show that one chain is the beginning of another
+    #[command(after_help = verify_diff::EXAMPLES)]
+    VerifyDiff(verify_diff::VerifyDiffArgs),
     /// Write a chain into one file
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
@@ -89,6 +95,18 @@ pub enum Command {
     /// Sign, submit and ask for key-value transactions
     #[command(after_help = kv::EXAMPLES)]
     Kv(kv::KvArgs),
+    /// Draft, open and close elections, and look at them
+    #[command(after_help = election::EXAMPLES)]
+    Election(election::ElectionArgs),
+    /// Make the list of who may vote
+    #[command(after_help = enrol::EXAMPLES)]
+    Enrol(enrol::EnrolArgs),
+    /// Encrypt, audit and cast a ballot
+    #[command(after_help = vote::EXAMPLES)]
+    Vote(vote::VoteArgs),
+    /// Make an election's key together, and decrypt its sums
+    #[command(after_help = trustee::EXAMPLES)]
+    Trustee(trustee::TrusteeArgs),
     /// The plugins of this program
     #[command(after_help = plugin::EXAMPLES)]
     Plugin(plugin::PluginArgs),
@@ -135,6 +153,11 @@ impl Cli {
             Command::Import(args) => import::run(&args),
             Command::Backup(args) => backup::run(&args),
             Command::Kv(args) => kv::run(&args),
+            Command::VerifyDiff(args) => verify_diff::run(&args),
+            Command::Election(args) => election::run(&args),
+            Command::Enrol(args) => enrol::run(&args),
+            Command::Vote(args) => vote::run(&args),
+            Command::Trustee(args) => trustee::run(&args),
             Command::Plugin(args) => plugin::run(&args),
             Command::Sim(args) => sim::run(&args),
             Command::Completions(args) => completions::completions(&args, &mut Cli::command()),

@@ -23,3 +23,4 @@ pub mod output;
 pub mod progress;
 pub mod rpc;
 pub mod source;
+pub mod voting;

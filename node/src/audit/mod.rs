@@ -1,10 +1,12 @@
 //! The auditor: replays a chain from genesis and checks every rule by code that no validator decides with.
 //!
 //! It shares formats with the node (blocks, Merkle trees, signed bytes) and the plugins' pure parts (the application's rules, the
-//! proof's decoding), not the kernel's judgement of blocks: a mistake there shows here.
+//! proof's decoding), not the kernel's judgement of blocks: a mistake there shows here. Of elections it shares the formats alone, and
+//! checks their rules by itself.
 
 mod poa;
 mod state;
+mod voting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +15,7 @@ use std::{
 
 use quorate::{
     Application, Block, Bytes, FinalityProof, Genesis, Hash, Height, PublicKey, Timestamp, TransactionId, ValidatorSet,
-    application::{BlockContext, Misbehaviour, Mode, RECEIPT_BYTES_MAX},
+    application::{BlockContext, Misbehaviour, Mode, Outcome, RECEIPT_BYTES_MAX},
     consensus::PROOF_BYTES_MAX,
     merkle,
 };
@@ -21,6 +23,7 @@ use serde::Serialize;
 
 pub use poa::PoaRules;
 pub use state::MemoryState;
+pub use voting::{AuditedTally, ContestReport, ElectionReport, VotingAudit};
 
 /// Heights back to which a block's evidence may reach.
 const EVIDENCE_AGE_MAX: u64 = 100_000;
@@ -58,6 +61,9 @@ pub struct Report {
     pub head_time: Timestamp,
     /// The application's hash of its state after the last block, as computed here.
     pub app_hash: Hash,
+    /// What became of elections, on a chain of the application voting.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elections: Vec<ElectionReport>,
 }
 
 /// Checks blocks in order.
@@ -66,6 +72,7 @@ pub struct Auditor {
     application: Arc<dyn Application>,
     finality: Arc<dyn FinalityProof>,
     poa: Option<PoaRules>,
+    voting: Option<VotingAudit>,
     state: MemoryState,
     validators: ValidatorSet,
     /// Validators by the first height from which they hold: evidence is of a height behind.
@@ -92,7 +99,14 @@ impl Auditor {
             _ => None,
         };
         let mut state = MemoryState::default();
-        let app_hash = application.genesis(&mut state).map_err(|error| at_genesis(error.to_string()))?;
+        let voting = match genesis.application_plugin() {
+            "voting" => Some(VotingAudit::new(&genesis).map_err(at_genesis)?),
+            _ => None,
+        };
+        let app_hash = match &voting {
+            Some(voting) => Hash::new(voting.hash()),
+            None => application.genesis(&mut state).map_err(|error| at_genesis(error.to_string()))?,
+        };
         let report = Report {
             chain_id: genesis.chain_id(),
             chain_name: genesis.chain_name().to_owned(),
@@ -104,6 +118,7 @@ impl Auditor {
             head: Hash::new(*genesis.chain_id().as_bytes()),
             head_time: genesis.time(),
             app_hash,
+            elections: Vec::new(),
         };
         let validators = genesis.validators().clone();
         let history = BTreeMap::from([(Height(1), validators.clone())]);
@@ -112,6 +127,7 @@ impl Auditor {
             application,
             finality,
             poa,
+            voting,
             state,
             validators,
             history,
@@ -136,7 +152,18 @@ impl Auditor {
         &self.validators
     }
 
-    /// The application's state after the last block.
+    /// What was found, with the elections of the chain.
+    pub fn finished(&self) -> Report {
+        let elections = self.voting.as_ref().map(VotingAudit::report).unwrap_or_default();
+        Report { elections, ..self.report.clone() }
+    }
+
+    /// The elections, on a chain of the application voting.
+    pub fn voting(&self) -> Option<&VotingAudit> {
+        self.voting.as_ref()
+    }
+
+    /// The application's state after the last block; of elections nothing is in it.
     pub fn state(&self) -> &MemoryState {
         &self.state
     }
@@ -201,10 +228,16 @@ impl Auditor {
 
     fn check_transactions(&mut self, block: &Block) -> Result<(), String> {
         for transaction in block.transactions() {
-            let id = self.application.transaction_id(transaction);
+            let id = match &self.voting {
+                Some(_) => TransactionId::new(VotingAudit::id(transaction)),
+                None => self.application.transaction_id(transaction),
+            };
             if !self.seen.insert(id) {
                 return Err(format!("transaction {id} is in the chain twice"));
             }
+        }
+        if self.voting.is_some() {
+            return Ok(());
         }
         let verdicts = self.application.verify(&self.state, block.transactions());
         same("number of verdicts of the application", &verdicts.len(), &block.transactions().len())?;
@@ -238,6 +271,11 @@ impl Auditor {
 
     fn execute(&mut self, block: &Block, misbehaviour: &[Misbehaviour]) -> Result<(), String> {
         let header = block.header();
+        if let Some(voting) = &mut self.voting {
+            let receipts = voting.block(header.height.0, header.time, block.transactions())?;
+            let app_hash = Hash::new(voting.hash());
+            return self.check_outcome(block, Outcome { app_hash, receipts, ..Outcome::default() });
+        }
         let context = BlockContext {
             chain_id: header.chain_id,
             height: header.height,
@@ -247,6 +285,11 @@ impl Auditor {
             misbehaviour,
         };
         let outcome = self.application.execute(&mut self.state, &context).map_err(|error| error.to_string())?;
+        self.check_outcome(block, outcome)
+    }
+
+    fn check_outcome(&mut self, block: &Block, outcome: Outcome) -> Result<(), String> {
+        let header = block.header();
         same("number of receipts", &outcome.receipts.len(), &block.transactions().len())?;
         if let Some(long) = outcome.receipts.iter().find(|receipt| receipt.len() > RECEIPT_BYTES_MAX) {
             return Err(format!("a receipt has {} bytes; the limit is {RECEIPT_BYTES_MAX}", long.len()));

@@ -6,6 +6,8 @@ use std::{
 };
 
 use clap::Args;
+use quorate::Hash;
+use quorate_ballot::random::{Draw as _, SystemDraw};
 use quorate_kernel::{
     key::{DEVELOPMENT_NAMES, KeyError, NodeKey},
     signer::{GuardError, create_guard, guard_path},
@@ -15,6 +17,7 @@ use crate::{
     exit::{Exit, Failure},
     network::{self, Directory, Member, NetworkOptions, Plan},
     output,
+    voting::{Role, SecretFile, Unlocked},
 };
 
 /// Examples for `--help`.
@@ -83,8 +86,22 @@ pub fn write(directory: &Directory, options: &NetworkOptions) -> Result<(), Fail
         for name in ["bootnode", "backend"] {
             new_key(path, name.to_owned(), false)?;
         }
-        Ok(network::render(&Plan::new(options, members, None)?))
+        let mut plan = Plan::new(options, members, None)?;
+        if plan.chosen.is_voting() && plan.election_admins.is_empty() {
+            plan.election_admins.push(election_admin(path)?);
+        }
+        Ok(network::render(&plan))
     })
+}
+
+/// Makes the key of an election admin, for trials: its file has no passphrase.
+fn election_admin(directory: &Path) -> Result<Hash, Failure> {
+    let no_key = |_| Failure::failed("no key could be made: the operating system gives no random bytes");
+    let secret = SystemDraw.secret().map_err(no_key)?;
+    let bytes = Unlocked::new(*secret.expose().as_bytes());
+    let file = SecretFile::new(Role::Admin, &secret.public(), None, &bytes, None)?;
+    file.save_new(&directory.join("keys").join("election-admin.secret.json"))?;
+    Ok(Hash::new(*secret.public().as_bytes()))
 }
 
 /// The plan of the network with development keys, which `node-configs` is.
@@ -94,6 +111,9 @@ pub fn write(directory: &Directory, options: &NetworkOptions) -> Result<(), Fail
 /// A usage error for ports that do not fit, or more validators than there are development keys.
 pub fn development_plan(options: &NetworkOptions) -> Result<Plan, Failure> {
     let options = NetworkOptions { chain_name: Some("quorate-development".into()), ..options.clone() };
+    if options.choose()?.is_voting() && options.election_admin.is_empty() {
+        return Err(Failure::usage("--development --application voting: name the --election-admin"));
+    }
     let names: Vec<String> = (1..=options.validator_count()).map(|number| format!("validator-{number}")).collect();
     if let Some(name) = names.iter().find(|name| !DEVELOPMENT_NAMES.contains(&name.as_str())) {
         return Err(Failure::usage(format!(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate::{Genesis, Receipt, consensus::Certificate};
+use quorate::{Genesis, Hash, Receipt, consensus::Certificate};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -38,6 +38,9 @@ pub struct ReceiptArgs {
     /// Where the chain's plugins are, if not here.
     #[command(flatten)]
     pub libraries: LibraryArgs,
+    /// The tracker of a ballot, as the voter noted it before casting
+    #[arg(long, value_name = "HEX")]
+    pub tracker: Option<Hash>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -58,8 +61,17 @@ pub fn run(args: &ReceiptArgs) -> Result<(), Failure> {
     let text = std::fs::read(&args.file).map_err(|error| Failure::reading(&file, &error))?;
     let rules = bundled::rules(&genesis, &args.libraries)?;
     let receipt = check(&text, &genesis, &rules).map_err(|why| Failure::failed(format!("{file}: {why}")))?;
+    let cast = ballot(&receipt, &genesis).map_err(|why| Failure::failed(format!("{file}: {why}")))?;
+    if let Some(noted) = &args.tracker {
+        let found = cast.as_ref().map(|cast| cast.tracker);
+        if found != Some(*noted) {
+            let found = found.map_or_else(|| "no ballot".into(), |tracker| format!("the ballot {tracker}"));
+            return Err(Failure::failed(format!("{file}: the receipt is of {found}, not of {noted}, which was noted")));
+        }
+    }
     if args.json {
         return output::json(&json!({
+            "ballot": cast,
             "valid": true,
             "transaction_id": receipt.transaction_id,
             "chain_id": genesis.chain_id(),
@@ -68,8 +80,11 @@ pub fn run(args: &ReceiptArgs) -> Result<(), Failure> {
             "index": receipt.transaction_path.index,
         }));
     }
+    let cast = cast.map_or_else(String::new, |cast| {
+        format!("\nballot {}\n       number {} of election {}", cast.tracker, cast.number, cast.eid)
+    });
     output::line(&format!(
-        "valid: transaction {} is final\nblock  {} {}\nplace  {} of {}\nchain  {} {}",
+        "valid: transaction {} is final\nblock  {} {}\nplace  {} of {}\nchain  {} {}{cast}",
         receipt.transaction_id,
         receipt.header.height,
         receipt.block_hash,
@@ -78,6 +93,37 @@ pub fn run(args: &ReceiptArgs) -> Result<(), Failure> {
         genesis.chain_name(),
         genesis.chain_id(),
     ))
+}
+
+/// What a receipt says of a ballot: which it is, and that it is counted.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+struct Cast {
+    eid: Hash,
+    tracker: Hash,
+    /// In the order of counting, from 1.
+    number: u32,
+    credential: u32,
+}
+
+/// The ballot of a receipt, if it is of one: its tracker recomputed, and equal to the one that the block commits to.
+fn ballot(receipt: &Receipt, genesis: &Genesis) -> Result<Option<Cast>, String> {
+    use quorate_ballot::{ballot, record};
+    if genesis.application_plugin() != "voting" {
+        return Ok(None);
+    }
+    let transaction = record::Transaction::decode(&receipt.transaction).map_err(|error| error.to_string())?;
+    let record::Body::Ballot(bytes) = transaction.body else { return Ok(None) };
+    let said = record::Receipt::decode(&receipt.outcome).map_err(|error| error.to_string())?;
+    let record::Receipt::Ballot { eid, number, credential, tracker } = said else {
+        return Err("the outcome is not that of a ballot".into());
+    };
+    let body = bytes.len().checked_sub(quorate_ballot::schnorr::SIGNATURE_BYTES).and_then(|len| bytes.get(..len));
+    let head = ballot::BallotHead::read(&bytes).map_err(|error| error.to_string())?;
+    let right = body.map(ballot::tracker);
+    if right != Some(tracker) || head.eid != eid || head.index != credential {
+        return Err("the outcome is of another ballot than the transaction".into());
+    }
+    Ok(Some(Cast { eid: Hash::new(eid), tracker: Hash::new(tracker), number, credential }))
 }
 
 /// Checks a receipt in JSON: bare, under `receipt`, or a node's whole answer. Everything in the text counts but the answer's `id`, which

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::{
-    audit::{Auditor, Report, Violation},
+    audit::{Auditor, ElectionReport, Report, Violation},
     bundled,
     commands::receipt::{self, ReceiptArgs},
     exit::Failure,
@@ -29,7 +29,7 @@ Examples:
   quorate verify receipt receipt.json --genesis genesis.toml
 
 Every block is checked: its place, hashes and roots, the quorum of signatures that makes it final, and its transactions, by \
-executing them. Exits with 1 and the height and reason at the first violation. Without --genesis the source's own genesis is \
+executing them; of elections every ballot, share and result, by rules of the auditor's own. Exits with 1 and the height and reason at the first violation. Without --genesis the source's own genesis is \
 used: then compare the chain id. A consensus or application that genesis names and this program lacks comes from --library.";
 
 /// Options of `verify`.
@@ -77,7 +77,7 @@ pub struct ChainArgs {
 }
 
 impl ChainArgs {
-    fn open(&self) -> Result<Box<dyn Source>, Failure> {
+    pub(super) fn open(&self) -> Result<Box<dyn Source>, Failure> {
         Ok(match (&self.file, &self.data, &self.rpc) {
             (Some(file), _, _) => Box::new(FileSource::open(file)?),
             (_, Some(directory), _) => Box::new(DirectorySource::open(directory)?),
@@ -123,6 +123,15 @@ impl From<AuditError> for Failure {
 ///
 /// [`AuditError`].
 pub fn audit(source: &mut dyn Source, genesis: Option<&Path>, libraries: &LibraryArgs) -> Result<Report, AuditError> {
+    replay(source, genesis, libraries).map(|auditor| auditor.finished())
+}
+
+/// As [`audit`], with all that the auditor knows then.
+///
+/// # Errors
+///
+/// [`AuditError`].
+pub fn replay(source: &mut dyn Source, genesis: Option<&Path>, libraries: &LibraryArgs) -> Result<Auditor, AuditError> {
     let genesis = genesis_of(source, genesis)?;
     let rules = bundled::rules(&genesis, libraries)?;
     let mut auditor = Auditor::new(genesis, rules.application, rules.finality)?;
@@ -131,7 +140,7 @@ pub fn audit(source: &mut dyn Source, genesis: Option<&Path>, libraries: &Librar
         auditor.block(block, &proof)?;
         progress.step();
     }
-    Ok(auditor.report().clone())
+    Ok(auditor)
 }
 
 /// Runs the command.
@@ -179,7 +188,7 @@ fn as_json(outcome: &Result<Report, AuditError>, trusted: bool, elapsed_ms: u64)
 
 fn as_text(report: &Report, trusted: bool, elapsed_ms: u64) -> String {
     let genesis = if trusted { "as given" } else { "the source's own: compare the chain id" };
-    format!(
+    let mut text = format!(
         "verified: every block from genesis to {blocks}
 chain         {name} {id}
 genesis       {genesis}
@@ -198,5 +207,29 @@ time          {elapsed_ms} ms",
         signatures = report.signatures,
         evidence = report.evidence,
         changes = report.validator_changes,
-    )
+    );
+    for election in &report.elections {
+        text.push_str(&election_text(election));
+    }
+    text
+}
+
+fn election_text(election: &ElectionReport) -> String {
+    let ElectionReport { title, state, ballots, credentials, .. } = election;
+    let of = credentials.map_or_else(String::new, |count| format!(" of {count} credentials"));
+    let mut text = format!("\nelection      {title}: {state}, {ballots} ballots{of}");
+    text.push_str(&format!("\n              {}", election.eid.as_ref().unwrap_or(&election.draft)));
+    for contest in election.result.iter().flatten() {
+        text.push_str(&format!("\n  {}", contest.title));
+        for (option, votes) in &contest.options {
+            text.push_str(&format!("\n    {votes:>9}  {option}"));
+        }
+    }
+    for (trustee, transaction) in &election.evidence {
+        text.push_str(&format!("\n  trustee {trustee} sent a wrong share: {transaction}"));
+    }
+    for why in &election.ceremonies_ended {
+        text.push_str(&format!("\n  an attempt at the key ended: {why}"));
+    }
+    text
 }

@@ -1,5 +1,7 @@
 //! The text of a network's `genesis.toml`, every key commented.
 
+use quorate::Hash;
+
 use crate::network::{Choice, ConsensusChoice, FromLibrary, Plan, plan::is_key};
 
 /// Between blocks, unless something else is asked for, in milliseconds.
@@ -33,7 +35,7 @@ genesis_time = {genesis_time}
 # and its node's public key (`quorate key show`).
 "#,
         name = quoted(chain_name),
-        application_settings = application_settings(&chosen.application),
+        application_settings = application_settings(&chosen.application, &plan.election_admins),
     );
     for member in &plan.validators {
         let (name, public_key) = (quoted(&member.name), member.public_key);
@@ -117,7 +119,7 @@ fn of_library(from: &FromLibrary, block_interval_ms: Option<u64>) -> String {
     text
 }
 
-fn application_settings(chosen: &Choice) -> String {
+fn application_settings(chosen: &Choice, election_admins: &[Hash]) -> String {
     if let Some(from) = &chosen.from {
         return of_library(from, None);
     }
@@ -129,6 +131,18 @@ plugin = \"kv\"
 value_bytes_max = 1024
 "
         .to_owned(),
+        "voting" => {
+            let admins: Vec<String> = election_admins.iter().map(|key| format!("\"{key}\"")).collect();
+            format!(
+                "\
+# Verifiable elections.
+plugin = \"voting\"
+# Who may draft elections: 1 to 16 public keys (`quorate election key`).
+admins = [{}]
+",
+                admins.join(", ")
+            )
+        }
         other => format!("plugin = {}\n", quoted(other)),
     }
 }

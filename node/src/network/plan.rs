@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use quorate::PublicKey;
+use quorate::{Hash, PublicKey};
 use quorate_abi::Slot;
 
 use crate::{
@@ -45,6 +45,10 @@ pub struct NetworkOptions {
     /// The application's plugin [default: kv]
     #[arg(long, value_name = "PLUGIN")]
     pub application: Option<String>,
+    /// Who may draft elections on a chain of the application voting: a public key, may be repeated [default: a new key, in
+    /// keys/election-admin.secret.json]
+    #[arg(long, value_name = "HEX")]
+    pub election_admin: Vec<Hash>,
     /// The store's plugin [default: redb]
     #[arg(long, value_name = "PLUGIN")]
     pub storage: Option<String>,
@@ -83,6 +87,9 @@ impl NetworkOptions {
             storage: Choice::new(&found, Slot::Storage, self.storage.as_deref().unwrap_or("redb")),
             consensus,
         };
+        if !self.election_admin.is_empty() && !chosen.is_voting() {
+            return Err(Failure::usage("--election-admin is an option of --application voting"));
+        }
         let consensus = match &chosen.consensus {
             ConsensusChoice::Library(plugin) => Some(plugin),
             _ => None,
@@ -121,6 +128,13 @@ pub struct Chosen {
     pub application: Choice,
     /// Where the chain is kept.
     pub storage: Choice,
+}
+
+impl Chosen {
+    /// Whether the chain is for elections, by the program's own plugin.
+    pub fn is_voting(&self) -> bool {
+        self.application.plugin == "voting" && self.application.from.is_none()
+    }
 }
 
 /// A plugin by its name, and the library that has it, if it is not the program's own.
@@ -221,6 +235,8 @@ pub struct Plan {
     pub ports: Ports,
     /// Whether there is an operator's token.
     pub admin_token: bool,
+    /// Who may draft elections; empty for other applications than voting.
+    pub election_admins: Vec<Hash>,
 }
 
 impl Plan {
@@ -241,6 +257,7 @@ impl Plan {
             validators,
             ports: Ports::new(count, options.ports_from)?,
             admin_token: true,
+            election_admins: options.election_admin.clone(),
         })
     }
 }
@@ -251,7 +268,7 @@ fn now() -> String {
 }
 
 /// Seconds since 1970 as `2026-01-31T23:59:59Z` (civil from days: Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn utc(seconds: u64) -> String {
+pub fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
