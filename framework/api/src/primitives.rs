@@ -199,6 +199,24 @@ number_newtype! {
     Timestamp, u64
 }
 
+impl Timestamp {
+    /// The second in UTC, for people: `2026-01-31T23:59:59Z` (civil from days: Howard Hinnant, "chrono-compatible low-level date
+    /// algorithms").
+    pub fn utc(self) -> String {
+        let seconds = self.0 / 1000;
+        let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        let year = year_of_era + era * 400 + u64::from(month <= 2);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
 number_newtype! {
     /// Monotonic time in microseconds since an arbitrary origin of this process. Given by the kernel, never read.
     Instant, u64
@@ -219,6 +237,16 @@ impl Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_in_utc() {
+        let utc = |seconds: u64| Timestamp(seconds * 1000).utc();
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_782_399), "2000-02-28T23:59:59Z");
+        assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(utc(1_767_225_600), "2026-01-01T00:00:00Z");
+        assert!(!Timestamp(u64::MAX).utc().is_empty());
+    }
 
     #[test]
     fn hash_reads_back_its_own_text() {

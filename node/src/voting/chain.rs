@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use quorate::{ChainId, TransactionId};
+use quorate::{ChainId, Timestamp, TransactionId};
 use quorate_ballot::record::{Draft, Manifest, Receipt, Transaction, transaction_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -262,5 +262,5 @@ impl SubmitArgs {
 
 /// A moment in UTC, for people.
 pub fn at_ms(ms: u64) -> String {
-    crate::network::utc(ms / 1000)
+    Timestamp(ms).utc()
 }

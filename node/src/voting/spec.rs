@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(at("2026-11-26T12:00:00.250Z"), Some(1_795_694_400_250));
         assert_eq!(at("2026-11-26T13:30:00+01:30"), at("2026-11-26T12:00:00Z"));
         assert_eq!(
-            at("2024-02-29T23:59:59Z").map(|ms| crate::network::utc(ms / 1000)),
+            at("2024-02-29T23:59:59Z").map(|ms| quorate::Timestamp(ms).utc()),
             Some("2024-02-29T23:59:59Z".into())
         );
         assert_eq!(at("2026-11-26T12:00:00"), None, "without an offset nobody knows when that is");

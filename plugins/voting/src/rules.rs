@@ -24,6 +24,10 @@ pub(crate) const ATTEMPTS_MAX: u32 = 1000;
 /// Wrong shares of a trustee that are kept as evidence.
 pub(crate) const EVIDENCE_MAX: u16 = 4;
 
+fn utc(ms: u64) -> String {
+    Timestamp(ms).utc()
+}
+
 fn hex(id: &Id) -> String {
     format!("0x{}", hex::encode(id))
 }
@@ -96,7 +100,7 @@ pub(crate) fn draft_is_ours(voting: &Voting, draft: &Draft) -> Ruled {
 pub(crate) fn draft(voting: &Voting, state: &dyn StateRead, now: Timestamp, draft: &Draft) -> Ruled {
     draft_is_ours(voting, draft)?;
     if draft.closes_ms <= now.0 {
-        let what = format!("voting would end at {} ms, and it is {} ms", draft.closes_ms, now.0);
+        let what = format!("voting would end at {}, and it is {}", utc(draft.closes_ms), now.utc());
         return Err(Refusal::not_allowed(7, "draft.late", what));
     }
     let id = draft.hash();
@@ -327,7 +331,7 @@ pub(crate) fn open(state: &dyn StateRead, now: Timestamp, id: &Id, eid: &Id) -> 
         return Err(Refusal::not_allowed(19, "open.eid", what));
     }
     if manifest.draft.closes_ms <= now.0 {
-        let what = format!("voting ended at {} ms, and it is {} ms", manifest.draft.closes_ms, now.0);
+        let what = format!("voting ended at {}, and it is {}", utc(manifest.draft.closes_ms), now.utc());
         return Err(Refusal::not_allowed(19, "open.late", what));
     }
     Ok((stage, manifest))
@@ -337,11 +341,11 @@ pub(crate) fn open(state: &dyn StateRead, now: Timestamp, id: &Id, eid: &Id) -> 
 pub(crate) fn voting_time(terms: &Terms, now: Timestamp) -> Ruled {
     let Terms { opens_ms, closes_ms, .. } = terms;
     if now.0 < *opens_ms {
-        let what = format!("voting begins at {opens_ms} ms, and it is {} ms", now.0);
+        let what = format!("voting begins at {}, and it is {}", utc(*opens_ms), now.utc());
         return Err(Refusal::not_allowed(20, "ballot.early", what));
     }
     if now.0 > *closes_ms {
-        let what = format!("voting ended at {closes_ms} ms, and it is {} ms", now.0);
+        let what = format!("voting ended at {}, and it is {}", utc(*closes_ms), now.utc());
         return Err(Refusal::not_allowed(20, "ballot.late", what));
     }
     Ok(())
@@ -393,7 +397,7 @@ pub(crate) fn close(state: &dyn StateRead, now: Timestamp, eid: &Id) -> Ruled<Ma
     }
     let closes_ms = manifest.draft.closes_ms;
     if now.0 <= closes_ms {
-        let what = format!("voting ends at {closes_ms} ms, and it is {} ms; nobody can end it before", now.0);
+        let what = format!("voting ends at {}, and it is {}; nobody can end it before", utc(closes_ms), now.utc());
         return Err(Refusal::not_allowed(26, "close.early", what));
     }
     Ok(manifest)

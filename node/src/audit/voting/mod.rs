@@ -57,6 +57,10 @@ fn must(rule: u8, holds: bool, what: impl FnOnce() -> String) -> Checked<()> {
     if holds { Ok(()) } else { broken(rule, what()) }
 }
 
+fn utc(ms: u64) -> String {
+    Timestamp(ms).utc()
+}
+
 fn hex(id: &Id) -> String {
     format!("0x{}", hex::encode(id))
 }

@@ -12,7 +12,7 @@ use quorate_ballot::{
 use super::{
     Checked, Place, broken, hex, must,
     state::{Ceremony, Drafted, Election, Elections, Id},
-    unlike,
+    unlike, utc,
 };
 
 /// Drafts of a chain at most.
@@ -35,7 +35,7 @@ pub(super) fn draft(
     must(6, admins.contains(&draft.admin), || format!("{} is no admin of genesis", draft.admin))?;
     signed(transaction, &draft.admin, "the draft's admin")?;
     must(7, place.time.0 < draft.closes_ms, || {
-        format!("voting ends at {} ms, the block is of {}", draft.closes_ms, place.time)
+        format!("voting ends at {}, the block is of {}", utc(draft.closes_ms), place.time.utc())
     })?;
     let id = draft.hash();
     must(8, !elections.drafts.contains_key(&id), || format!("the draft {} is on the chain already", hex(&id)))?;
@@ -136,7 +136,9 @@ pub(super) fn open(elections: &mut Elections, place: &mut Place<'_>, transaction
     let right = manifest.eid();
     must(19, right == *eid, || format!("the records make the election {}, not {}", hex(&right), hex(eid)))?;
     let closes = drafted.draft.closes_ms;
-    must(19, place.time.0 < closes, || format!("voting ends at {closes} ms, the block is of {}", place.time))?;
+    must(19, place.time.0 < closes, || {
+        format!("voting ends at {}, the block is of {}", utc(closes), place.time.utc())
+    })?;
     drafted.election = Some(Election {
         eid: *eid,
         manifest,

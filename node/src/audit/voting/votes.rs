@@ -11,7 +11,7 @@ use super::{
     Checked, Place, broken, hex, must,
     officers::signed,
     state::{Drafted, Election, Elections, Id},
-    unlike,
+    unlike, utc,
 };
 
 /// Wrong shares of a trustee that are kept.
@@ -90,7 +90,7 @@ pub(super) fn ballot(elections: &mut Elections, place: &mut Place<'_>, _: Id, bo
     let (draft, rules, election) = elections.election(place.fresh, 20, &head.eid)?;
     let (opens, closes, time) = (draft.opens_ms, draft.closes_ms, place.time);
     must(20, opens <= time.0 && time.0 <= closes, || {
-        format!("ballots count from {opens} to {closes} ms, and the block is of {time}")
+        format!("ballots count from {} to {}, and the block is of {}", utc(opens), utc(closes), time.utc())
     })?;
     must(21, listed == Some(head.key), || format!("credential {} is not in the list with this key", head.index))?;
     must(21, election.used.insert(head.index), || format!("credential {} has voted before", head.index))?;
@@ -117,7 +117,7 @@ pub(super) fn close(elections: &mut Elections, place: &mut Place<'_>, body: &Bod
     let (draft, _, election) = elections.election(place.fresh, 2, eid)?;
     must(26, election.closed.is_none(), || "it was closed before".into())?;
     let (closes, time) = (draft.closes_ms, place.time);
-    must(26, time.0 > closes, || format!("voting ends at {closes} ms, and the block is of {time}"))?;
+    must(26, time.0 > closes, || format!("voting ends at {}, and the block is of {}", utc(closes), time.utc()))?;
     let tally = tally::tally_hash(eid, &election.trackers, &election.sums);
     let ballots = u32::try_from(election.trackers.len()).unwrap_or(u32::MAX);
     let is_void = ballots < draft.ballots_min;
