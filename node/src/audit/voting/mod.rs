@@ -11,7 +11,7 @@ mod votes;
 
 use std::collections::BTreeSet;
 
-use quorate::{Bytes, Genesis, Timestamp};
+use quorate::{Bytes, ChainId, Genesis, Timestamp};
 use quorate_ballot::{
     group::Element,
     record::{Body, Kind, Receipt, Transaction, genesis_hash, next_hash, transaction_id},
@@ -78,17 +78,17 @@ impl VotingAudit {
         }
         let shared: Shared =
             genesis.application_settings().parse().map_err(|errors| quorate::diagnostics::render(&errors))?;
-        let admins = shared
-            .admins
-            .iter()
-            .map(|key| Element::decode(key.as_bytes()).map_err(|problem| format!("the admin {key} {problem}")));
-        let chain_id = *genesis.chain_id().as_bytes();
-        Ok(Self {
-            chain_id,
-            admins: admins.collect::<Result<_, _>>()?,
-            elections: Elections::default(),
-            hash: genesis_hash(&chain_id),
-        })
+        let decode = |key: &quorate::Hash| {
+            Element::decode(key.as_bytes()).map_err(|problem| format!("the admin {key} {problem}"))
+        };
+        let admins = shared.admins.iter().map(decode).collect::<Result<_, _>>()?;
+        Ok(Self::of(&genesis.chain_id(), admins))
+    }
+
+    /// Begins a chain of this id whose genesis names these admins.
+    pub fn of(chain_id: &ChainId, admins: Vec<Element>) -> Self {
+        let chain_id = *chain_id.as_bytes();
+        Self { chain_id, admins, elections: Elections::default(), hash: genesis_hash(&chain_id) }
     }
 
     /// The application's hash after the blocks so far.
@@ -109,7 +109,8 @@ impl VotingAudit {
     pub fn block(&mut self, height: u64, time: Timestamp, transactions: &[Bytes]) -> Result<Vec<Bytes>, String> {
         let at = |index: usize, what: String| format!("transaction {index}: {what}");
         let decode = |(index, bytes): (usize, &Bytes)| {
-            Transaction::decode(bytes).map_err(|error| at(index, format!("rule V1: {error}")))
+            let rule = if bytes.first() == Some(&Kind::Draft.byte()) { 4 } else { 1 };
+            Transaction::decode(bytes).map_err(|error| at(index, format!("rule V{rule}: {error}")))
         };
         let decoded = transactions.iter().enumerate().map(decode).collect::<Result<Vec<_>, _>>()?;
         if let Some((index, what)) = votes::first_wrong(&self.elections, &decoded) {

@@ -98,7 +98,7 @@ pub(super) fn list(elections: &mut Elections, place: &mut Place<'_>, body: &Body
         must(12, one.registrar > before, || "registrars are not in ascending order".into())?;
         before = one.registrar;
         let Some(key) = registrars.key(one.registrar) else {
-            return broken(12, format!("there is no registrar {}", one.registrar));
+            return broken(9, format!("there is no registrar {}", one.registrar));
         };
         let is_signed = schnorr::verify(Tag::RoleSig, key, &message, &one.signature);
         must(12, is_signed, || format!("the signature of registrar {} is wrong", one.registrar))?;

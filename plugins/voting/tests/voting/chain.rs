@@ -22,6 +22,8 @@ use quorate_testkit::memory::MemoryState;
 use quorate_voting::Voting;
 use serde_json::{Value, json};
 
+use crate::opinion;
+
 pub(crate) const CHAIN: ChainId = ChainId::new([0xc4; 32]);
 
 /// Voting is possible from here on, in milliseconds since 1970.
@@ -41,6 +43,8 @@ pub(crate) struct Chain {
     pub(crate) state: MemoryState,
     pub(crate) height: u64,
     pub(crate) now: u64,
+    /// The blocks so far: time and transactions.
+    pub(crate) history: Vec<(u64, Vec<Bytes>)>,
 }
 
 impl Chain {
@@ -51,7 +55,7 @@ impl Chain {
     pub(crate) fn of(chain_id: ChainId, admin: &SecretScalar) -> Self {
         let voting = Voting::new(chain_id, vec![admin.public()]);
         let state = MemoryState::genesis(&voting).unwrap();
-        Self { voting, state, height: 0, now: 1000 }
+        Self { voting, state, height: 0, now: 1000, history: Vec::new() }
     }
 
     pub(crate) fn execute(&mut self, mode: Mode, transactions: &[Bytes]) -> Result<Outcome, ExecuteError> {
@@ -64,7 +68,19 @@ impl Chain {
             transactions: transactions.into(),
             misbehaviour: &[],
         };
-        let outcome = self.voting.execute(&mut after, &block)?;
+        let outcome = match self.voting.execute(&mut after, &block) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                if let ExecuteError::Invalid { rejection, .. } = &error {
+                    opinion::refuses(self, transactions, &rejection.to_string());
+                }
+                return Err(error);
+            }
+        };
+        let is_kept = |at: &usize| !outcome.left_out.iter().any(|(left, _)| left == at);
+        let kept: Vec<Bytes> = (0..transactions.len()).filter(is_kept).map(|at| transactions[at].clone()).collect();
+        opinion::accepts(self, &kept, &outcome);
+        self.history.push((self.now, kept));
         self.state = after;
         self.height += 1;
         Ok(outcome)
@@ -76,9 +92,11 @@ impl Chain {
         let text = |rejection: Rejection| rejection.to_string();
         let checked = self.voting.check(&self.state, Timestamp(self.now), &one).map_err(text);
         let verified = self.voting.verify(&self.state, std::slice::from_ref(&one)).remove(0).map_err(text);
-        let before = self.clone();
+        if let Err(why) = checked.and(verified) {
+            opinion::refuses(self, std::slice::from_ref(&one), &why);
+            return Err(why);
+        }
         let built = self.execute(Mode::Build, std::slice::from_ref(&one)).unwrap();
-        checked.and(verified).inspect_err(|_| *self = before)?;
         assert_eq!(built.left_out, [], "what pool and verification accept, a block accepts");
         Ok(Receipt::decode(&built.receipts[0]).unwrap())
     }

@@ -8,4 +8,5 @@ mod chain;
 mod conformance;
 mod enrolment;
 mod officers;
+mod opinion;
 mod tally;
