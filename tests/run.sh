@@ -11,3 +11,5 @@ step documentation
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 step tests
 cargo test --workspace --locked
+step "the second implementation of ballots"
+tests/booth.sh
