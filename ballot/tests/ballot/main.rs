@@ -2,4 +2,6 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 
+mod attacks;
+mod properties;
 mod vectors;
