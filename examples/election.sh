@@ -4,13 +4,15 @@
 #
 #   cargo build --release && examples/election.sh [VOTERS]
 #
-# Writes into a directory of its own, which stays when something fails; takes about a minute.
+# Writes into a directory of its own, which stays when something fails. The vote is open for SECONDS_OPEN [30, and half of the number of
+# voters]; whatever is done takes little beside that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VOTERS=${1:-100}
 QUORATE=${QUORATE:-$PWD/target/release/quorate}
 PORTS=${PORTS:-21700}
+SECONDS_OPEN=${SECONDS_OPEN:-$((30 + VOTERS / 2))}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/quorate-election.XXXXXX")
 NET=$DIR/net
 RPC=http://127.0.0.1:$((PORTS + 1))
@@ -49,7 +51,7 @@ NOW=$(date +%s)
 cat >election.toml <<EOF
 title = "Council of the example"
 opens = $(date -u -d "@$((NOW))" +%FT%TZ)
-closes = $(date -u -d "@$((NOW + 30 + VOTERS / 2))" +%FT%TZ)
+closes = $(date -u -d "@$((NOW + SECONDS_OPEN))" +%FT%TZ)
 ballots_min = 10
 registrars_needed = 2
 registrars = ["$(<registrar-1.pub)", "$(<registrar-2.pub)"]
@@ -141,7 +143,7 @@ done
 "$QUORATE" verify receipt receipt-2.json --genesis "$NET/genesis.toml" --tracker "$(field tracker <ballot-2.json)"
 
 step "the end"
-while [ "$(date +%s)" -le $((NOW + 31 + VOTERS / 2)) ]; do sleep 0.5; done
+while [ "$(date +%s)" -le $((NOW + SECONDS_OPEN + 1)) ]; do sleep 0.5; done
 refused "ballot.late" "$QUORATE" election send forged.tx.json --rpc "$RPC"
 "$QUORATE" election close "$EID" --rpc "$OTHER"
 "$QUORATE" trustee decrypt "$EID" --secret trustee-1.json --state trustee-1.state.json --genesis "$NET/genesis.toml" --rpc "$RPC"

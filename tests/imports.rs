@@ -63,7 +63,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("examples/outsider/broken", &["quorate", "quorate-abi"]),
     // The plugins for its tests alone, which break them on purpose.
     ("testkit", &["quorate", "quorate-transport-http", "quorate-discovery-bootnode"]),
-    ("fuzz", &["quorate", "quorate-kv", "quorate-testkit"]),
+    ("fuzz", &["quorate", "quorate-ballot", "quorate-kv", "quorate-voting", "quorate-testkit"]),
     ("benches", &["quorate", "quorate-kv"]),
     (
         "node",

@@ -20,7 +20,8 @@ const RUN: [&str; 2] = ["README.md", "docs/rpc.md"];
 const FIRST_TERMINAL: &str = "cargo run --release -- devnet";
 
 /// Commands, or beginnings of commands, which are not run here, and why.
-const NOT_RUN: [(&str, &str); 10] = [
+const NOT_RUN: [(&str, &str); 11] = [
+    ("examples/election.sh", "tests/election.rs runs it"),
     ("./tests/run.sh", "it runs this test"),
     ("cargo bench --bench network", "tests/bench.rs measures the same with tiny counts"),
     ("quorate sim ", "node/tests/sim.rs runs it with fewer seeds"),

@@ -3,6 +3,7 @@
 mod blocks;
 mod files;
 mod kv;
+mod voting;
 mod wire;
 
 use quorate::borsh::{self, BorshDeserialize, BorshSerialize};
@@ -44,6 +45,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "settings", seeds: files::settings_seeds, run: files::settings },
     Target { name: "kv-transaction", seeds: kv::transaction_seeds, run: kv::transaction },
     Target { name: "kv-query", seeds: kv::query_seeds, run: kv::query },
+    Target { name: "ballot", seeds: voting::ballot_seeds, run: voting::ballot },
+    Target { name: "voting-transaction", seeds: voting::transaction_seeds, run: voting::transaction },
 ];
 
 /// The target of this name.

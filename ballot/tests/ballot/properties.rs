@@ -16,8 +16,10 @@ fn contest() -> impl Strategy<Value = (u16, u16, u16)> {
     })
 }
 
-/// Rules, and for a voter the numbers by which options are picked.
-fn election() -> impl Strategy<Value = (Vec<(u16, u16, u16)>, Vec<Vec<u16>>)> {
+/// Rules, and for each voter the numbers by which options are picked.
+type Given = (Vec<(u16, u16, u16)>, Vec<Vec<u16>>);
+
+fn election() -> impl Strategy<Value = Given> {
     (vec(contest(), 1..3), vec(vec(any::<u16>(), 5), 1..4))
 }
 
