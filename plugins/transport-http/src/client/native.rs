@@ -10,7 +10,7 @@ use serde_json::{json, value::RawValue};
 use super::{
     caller::Caller,
     discover,
-    errors::{INTERNAL_ERROR, NEEDS_WEBSOCKET, NO_SUCH_ID, RpcError},
+    errors::{INTERNAL_ERROR, INVALID_PARAMS, NEEDS_WEBSOCKET, NO_SUCH_ID, RpcError},
     hexadecimal::{Decoded, Quantity, parse_quantity},
     methods::methods,
     params::{Arguments, Params},
@@ -178,7 +178,31 @@ pub(crate) async fn receipt(server: &Server, id: TransactionId, out: &mut Vec<u8
 
 async fn query(server: &Server, arguments: &Arguments<'_>, out: &mut Vec<u8>) -> Result<(), RpcError> {
     let path: String = arguments.required(0)?;
-    let params = arguments.raw(1).map_or("{}", RawValue::get);
+    ask(server, path, arguments.raw(1).map_or("{}", RawValue::get), out).await
+}
+
+/// A query by a method's name; its parameters are those of the query, by name, or the one object that has them.
+pub(crate) async fn ask_application(
+    server: &Server,
+    path: &str,
+    params: Params<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), RpcError> {
+    let text = params.0.map_or("{}", RawValue::get);
+    let list: Option<Vec<&RawValue>> = serde_json::from_str(text).ok();
+    let text = match list.as_deref() {
+        None => text,
+        Some([]) => "{}",
+        Some([one]) => one.get(),
+        Some(_) => {
+            let reason = "the parameters are named: give an object, or a list with one object";
+            return Err(RpcError::because(INVALID_PARAMS, reason));
+        }
+    };
+    ask(server, path.to_owned(), text, out).await
+}
+
+async fn ask(server: &Server, path: String, params: &str, out: &mut Vec<u8>) -> Result<(), RpcError> {
     let request = Request::Query { path, params: Bytes::copy_from_slice(params.as_bytes()) };
     match server.ask(request).await? {
         Response::Query(answer) => {

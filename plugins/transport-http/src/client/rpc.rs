@@ -231,7 +231,14 @@ async fn call(
     params: Params<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), RpcError> {
-    let Some(method) = Method::from_name(name) else { return Err(unknown(name)) };
+    let Some(method) = Method::from_name(name) else {
+        // `voting_elections` on a chain of `voting` is the application's query `elections`.
+        let genesis = server.genesis().await.ok();
+        let rest = genesis.and_then(|genesis| name.strip_prefix(genesis.application_plugin()));
+        let Some(path) = rest.and_then(|rest| rest.strip_prefix('_')) else { return Err(unknown(name)) };
+        server.metrics.called(Method::Native(native::Method::Query));
+        return native::ask_application(server, path, params, out).await;
+    };
     server.metrics.called(method);
     match method {
         Method::Native(method) => native::call(server, caller, method, params, out).await,

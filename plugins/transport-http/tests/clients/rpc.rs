@@ -128,6 +128,14 @@ async fn a_query_is_the_applications_affair() {
     assert_eq!((code, &data["known"]), (-32017, &json!("echo, broken, bad")));
     assert_eq!(fail(at, "quorate_query", json!(["bad"])).await.0, -32602);
     assert_eq!(fail(at, "quorate_query", json!(["broken"])).await.0, -32603);
+    // The genesis of this server is of the application `kv`.
+    for given in [params.clone(), json!([params.clone()])] {
+        assert_eq!(ok(at, "kv_echo", given).await, params);
+    }
+    assert_eq!(ok(at, "kv_echo", json!([])).await, json!({}));
+    assert_eq!(fail(at, "kv_nowhere", json!([])).await.0, -32017);
+    assert_eq!(fail(at, "kv_echo", json!([1, 2])).await.0, -32602);
+    assert_eq!(fail(at, "voting_echo", json!([])).await.0, -32601);
 }
 
 #[tokio::test]
