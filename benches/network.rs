@@ -40,13 +40,14 @@ struct Named(Part);
 
 impl ValueEnum for Named {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Named; 6] = [
+        const ALL: [Named; 7] = [
             Named(Part::Start),
             Named(Part::Memory),
             Named(Part::Latency),
             Named(Part::Reads),
             Named(Part::Throughput),
             Named(Part::CatchUp),
+            Named(Part::Library),
         ];
         &ALL
     }
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
     };
     let options = Options {
         program: arguments.program.unwrap_or_else(|| env!("CARGO_BIN_EXE_quorate").into()),
+        library: library(),
         directory: env!("CARGO_TARGET_TMPDIR").into(),
         parts,
         counts,
@@ -86,6 +88,12 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Poa as a shared library, which cargo built beside this program, as a crate that its tests depend on.
+fn library() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    program.with_file_name("libquorate_poa_dylib.so")
 }
 
 /// Ctrl-C and SIGTERM end the run in order: nodes first, then their files.

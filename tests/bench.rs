@@ -1,14 +1,22 @@
 //! The measurements go through all their parts, clean up after themselves, and say what they measured. How fast is not asked here.
 
-use std::time::Duration;
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
+
+use std::{path::PathBuf, time::Duration};
 
 use quorate_bench::{Counts, Options, Part, Stop, run};
+
+/// Poa as a shared library, which cargo built beside this test.
+fn library() -> PathBuf {
+    std::env::current_exe().unwrap().with_file_name("libquorate_poa_dylib.so")
+}
 
 #[test]
 fn a_tiny_run_measures_everything_and_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
         program: env!("CARGO_BIN_EXE_quorate").into(),
+        library: library(),
         directory: directory.path().into(),
         parts: Part::ALL.to_vec(),
         counts: Counts::tiny(),
@@ -27,6 +35,8 @@ fn a_tiny_run_measures_everything_and_leaves_nothing_behind() {
         "byzantine_sync_per_s",
         "catch_up_full_tx_per_s",
         "catch_up_small_blocks_per_s",
+        "library_per_s",
+        "library_ratio",
     ] {
         assert!(keys.contains(&key), "{key} is not in {keys:?}");
     }
@@ -46,6 +56,7 @@ fn a_run_that_shall_stop_does() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options {
         program: env!("CARGO_BIN_EXE_quorate").into(),
+        library: library(),
         directory: directory.path().into(),
         parts: vec![Part::Throughput],
         counts: Counts::tiny(),

@@ -22,6 +22,7 @@ mod failure;
 mod follow;
 mod http;
 mod latency;
+mod library;
 mod load;
 mod machine;
 mod memory;

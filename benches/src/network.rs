@@ -176,7 +176,20 @@ impl Network {
 
     /// Writes a network and starts all of it; every validator is connected to every other.
     pub(crate) fn running(options: &Options, stop: &Stop, rules: Rules) -> Result<Self, BenchError> {
+        Self::running_with(options, stop, rules, None)
+    }
+
+    /// The same, whose validators take their consensus from a shared library, where one is given.
+    pub(crate) fn running_with(
+        options: &Options,
+        stop: &Stop,
+        rules: Rules,
+        library: Option<&Path>,
+    ) -> Result<Self, BenchError> {
         let mut network = Self::make(options, stop, rules)?;
+        if let Some(library) = library {
+            network.take_consensus_from(library)?;
+        }
         network.spawn_bootnode()?;
         for at in 0..network.validators.len() {
             network.spawn(at)?;
@@ -225,6 +238,26 @@ impl Network {
             .spawn()
             .map(Process)
             .map_err(io(format!("start {name}")))
+    }
+
+    /// Names a library in the file of each validator.
+    fn take_consensus_from(&self, library: &Path) -> Result<(), BenchError> {
+        let shown = library.display();
+        let library = library
+            .canonicalize()
+            .map_err(io(format!("{shown}, poa as a library (cargo build --release -p quorate-poa-dylib)")))?;
+        for node in &self.validators {
+            let path = self.net().join(format!("{}.toml", node.name));
+            let name = path.display().to_string();
+            let text = fs::read_to_string(&path).map_err(io(name.clone()))?;
+            let old = "[consensus]\n";
+            if !text.contains(old) {
+                return Err(BenchError::answer(format!("{name}: `[consensus]` is not in it")));
+            }
+            let line = toml_string(&library.display().to_string());
+            fs::write(&path, text.replace(old, &format!("{old}library = {line}\n"))).map_err(io(name))?;
+        }
+        Ok(())
     }
 
     /// Starts the registry by which validators find each other, and waits for it.
@@ -299,6 +332,11 @@ impl Network {
         let entries = fs::read_dir(&data).map_err(io(data.display().to_string()))?;
         Ok(entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum())
     }
+}
+
+/// A TOML literal string; a path with an apostrophe is not one of ours.
+fn toml_string(text: &str) -> String {
+    format!("'{text}'")
 }
 
 /// Sets what `init` has no option for; returns the chain's id.

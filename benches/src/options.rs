@@ -18,11 +18,14 @@ pub enum Part {
     Throughput,
     /// A validator without data gets the whole chain.
     CatchUp,
+    /// The consensus from a shared library beside the same linked in.
+    Library,
 }
 
 impl Part {
     /// All, in the order in which they run.
-    pub const ALL: [Part; 6] = [Part::Start, Part::Memory, Part::Latency, Part::Reads, Part::Throughput, Part::CatchUp];
+    pub const ALL: [Part; 7] =
+        [Part::Start, Part::Memory, Part::Latency, Part::Reads, Part::Throughput, Part::CatchUp, Part::Library];
 
     /// As on the command line.
     pub const fn name(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Part {
             Part::Reads => "reads",
             Part::Throughput => "throughput",
             Part::CatchUp => "catch-up",
+            Part::Library => "library",
         }
     }
 }
@@ -117,6 +121,8 @@ impl Counts {
 pub struct Options {
     /// The program `quorate` under test.
     pub program: PathBuf,
+    /// The shared library of the consensus `poa`.
+    pub library: PathBuf,
     /// Where networks are made, in directories of their own which are removed; on the medium whose fsync shall count.
     pub directory: PathBuf,
     /// What is measured.

@@ -3,7 +3,7 @@
 use crate::{
     catch_up,
     failure::BenchError,
-    latency,
+    latency, library,
     machine::Machine,
     memory,
     network::{Network, Rules},
@@ -35,6 +35,10 @@ pub fn run(options: &Options, stop: &Stop, progress: &mut dyn FnMut(&str)) -> Re
         progress("small blocks");
         let mut network = Network::running(options, stop, Rules::ONE_BY_ONE)?;
         figures.extend(catch_up::small_blocks(options, &mut network)?);
+    }
+    if options.has(Part::Library) {
+        progress("a consensus from a library");
+        figures.extend(library::figures(options, stop)?);
     }
     machine.finished();
     Ok(Report { machine, figures })
