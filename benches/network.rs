@@ -40,7 +40,7 @@ struct Named(Part);
 
 impl ValueEnum for Named {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Named; 7] = [
+        const ALL: [Named; 8] = [
             Named(Part::Start),
             Named(Part::Memory),
             Named(Part::Latency),
@@ -48,6 +48,7 @@ impl ValueEnum for Named {
             Named(Part::Throughput),
             Named(Part::CatchUp),
             Named(Part::Library),
+            Named(Part::Ballots),
         ];
         &ALL
     }

@@ -37,6 +37,7 @@ fn a_tiny_run_measures_everything_and_leaves_nothing_behind() {
         "catch_up_small_blocks_per_s",
         "library_per_s",
         "library_ratio",
+        "ballots_per_s",
     ] {
         assert!(keys.contains(&key), "{key} is not in {keys:?}");
     }

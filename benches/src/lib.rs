@@ -16,6 +16,7 @@
 //!
 //! Reading order: `options`, `run`, `network`, `load`; then the measurements.
 
+mod ballots;
 mod catch_up;
 mod ceilings;
 mod failure;

@@ -80,6 +80,19 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// Transactions made elsewhere, dealt out to the validators; each with its id and its text for `quorate_submit`.
+    pub(crate) fn of(network: &Network, transactions: Vec<(TransactionId, String)>) -> Self {
+        let validators = network.validators().len().max(1);
+        let ids = transactions.iter().map(|(id, _)| *id).collect();
+        let share = transactions.len().div_ceil(validators).max(1);
+        let request = |part: &[(TransactionId, String)]| {
+            let calls: Vec<String> = part.iter().enumerate().map(|(at, (_, text))| submission(at, text)).collect();
+            (post(&format!("[{}]", calls.join(","))), calls.len())
+        };
+        let requests = transactions.chunks(share).map(|part| part.chunks(BATCH).map(request).collect()).collect();
+        Self { requests, ids }
+    }
+
     /// Signs `count` transactions, an equal share for every validator.
     pub(crate) fn sign(network: &Network, label: &str, count: usize) -> Self {
         let validators = network.validators().len();
@@ -100,6 +113,11 @@ impl Prepared {
     }
 }
 
+/// A call which hands in one transaction.
+fn submission(id: usize, text: &str) -> String {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"quorate_submit\",\"params\":[\"{text}\"]}}")
+}
+
 fn sign_share(chain_id: ChainId, label: &str, count: usize) -> (Vec<(Vec<u8>, usize)>, Vec<TransactionId>) {
     let mut signers: Vec<Signer> =
         (0..SIGNERS).map(|number| Signer::new(chain_id, &format!("{label}/{number}"))).collect();
@@ -111,10 +129,7 @@ fn sign_share(chain_id: ChainId, label: &str, count: usize) -> (Vec<(Vec<u8>, us
         for signer in signers.iter_mut().take(count - made) {
             let (id, text) = signer.next();
             ids.push(id);
-            calls.push(format!(
-                "{{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"quorate_submit\",\"params\":[\"{text}\"]}}",
-                calls.len()
-            ));
+            calls.push(submission(calls.len(), &text));
             made += 1;
             if calls.len() == BATCH || made == count {
                 requests.push((post(&format!("[{}]", calls.join(","))), calls.len()));

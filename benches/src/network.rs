@@ -45,14 +45,19 @@ pub(crate) struct Rules {
     pub(crate) fault_model: &'static str,
     pub(crate) delta_ms: u64,
     pub(crate) transactions_max: usize,
+    pub(crate) application: &'static str,
 }
 
 impl Rules {
     /// Nobody waits for a bound on delays.
-    pub(crate) const CRASH: Rules = Rules { fault_model: "crash", delta_ms: 400, transactions_max: 4096 };
+    pub(crate) const CRASH: Rules =
+        Rules { fault_model: "crash", delta_ms: 400, transactions_max: 4096, application: "kv" };
 
     /// The default of three validators: every vote waits `delta_ms`.
     pub(crate) const BYZANTINE_SYNC: Rules = Rules { fault_model: "byzantine-sync", ..Rules::CRASH };
+
+    /// Elections.
+    pub(crate) const VOTING: Rules = Rules { application: "voting", ..Rules::CRASH };
 
     /// One transaction a block.
     pub(crate) const ONE_BY_ONE: Rules = Rules { transactions_max: 1, ..Rules::CRASH };
@@ -154,6 +159,7 @@ impl Network {
         let output = command(&options.program)
             .args(["init", "--block-interval-ms", "0", "--fault-model", rules.fault_model])
             .args(["--validators", &VALIDATORS.to_string(), "--delta-ms", &rules.delta_ms.to_string()])
+            .args(["--application", rules.application])
             .args(["--ports-from", &from.to_string(), "--dir"])
             .arg(&net)
             .output()
@@ -215,6 +221,11 @@ impl Network {
 
     pub(crate) fn validator(&self, at: usize) -> Result<&Node, BenchError> {
         self.validators.get(at).ok_or_else(|| BenchError::answer(format!("there is no validator {at}")))
+    }
+
+    /// A file of the network.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.net().join(name)
     }
 
     fn net(&self) -> PathBuf {

@@ -20,12 +20,22 @@ pub enum Part {
     CatchUp,
     /// The consensus from a shared library beside the same linked in.
     Library,
+    /// Final ballots per second.
+    Ballots,
 }
 
 impl Part {
     /// All, in the order in which they run.
-    pub const ALL: [Part; 7] =
-        [Part::Start, Part::Memory, Part::Latency, Part::Reads, Part::Throughput, Part::CatchUp, Part::Library];
+    pub const ALL: [Part; 8] = [
+        Part::Start,
+        Part::Memory,
+        Part::Latency,
+        Part::Reads,
+        Part::Throughput,
+        Part::CatchUp,
+        Part::Library,
+        Part::Ballots,
+    ];
 
     /// As on the command line.
     pub const fn name(self) -> &'static str {
@@ -37,6 +47,7 @@ impl Part {
             Part::Throughput => "throughput",
             Part::CatchUp => "catch-up",
             Part::Library => "library",
+            Part::Ballots => "ballots",
         }
     }
 }
@@ -62,6 +73,8 @@ pub struct Counts {
     pub first_starts: usize,
     /// Blocks of one transaction for catch-up.
     pub small_blocks: usize,
+    /// Voters of an election.
+    pub ballots: usize,
     /// How long each ceiling is measured.
     pub ceiling_time: Duration,
 }
@@ -79,6 +92,7 @@ impl Counts {
             starts: 20,
             first_starts: 10,
             small_blocks: 1000,
+            ballots: 6000,
             ceiling_time: Duration::from_millis(700),
         }
     }
@@ -94,6 +108,7 @@ impl Counts {
             starts: 7,
             first_starts: 3,
             small_blocks: 300,
+            ballots: 2000,
             ceiling_time: Duration::from_millis(300),
             ..Self::full()
         }
@@ -111,6 +126,7 @@ impl Counts {
             starts: 1,
             first_starts: 1,
             small_blocks: 5,
+            ballots: 20,
             ceiling_time: Duration::from_millis(20),
         }
     }

@@ -1,7 +1,7 @@
 //! A whole run: the networks it needs, one after the other, and what is measured on each.
 
 use crate::{
-    catch_up,
+    ballots, catch_up,
     failure::BenchError,
     latency, library,
     machine::Machine,
@@ -39,6 +39,10 @@ pub fn run(options: &Options, stop: &Stop, progress: &mut dyn FnMut(&str)) -> Re
     if options.has(Part::Library) {
         progress("a consensus from a library");
         figures.extend(library::figures(options, stop)?);
+    }
+    if options.has(Part::Ballots) {
+        progress("ballots");
+        figures.extend(ballots::figures(options, stop)?);
     }
     machine.finished();
     Ok(Report { machine, figures })
