@@ -82,6 +82,9 @@ typedef struct {
   void (*sha256)(QuorateBytes bytes, uint8_t *digest);
   // Whether an Ed25519 signature (64 bytes) over a message is of a public key (32 bytes): 1, or 0.
   int32_t (*verify)(const uint8_t *key, QuorateBytes message, const uint8_t *signature);
+  // Whether the calling thread remembers such a signature as good: 1, or 0, which says nothing of it. In a simulation, where many nodes
+  // share a thread, it remembers most; in a node none.
+  int32_t (*knows)(const uint8_t *key, QuorateBytes message, const uint8_t *signature);
 } QuorateHost;
 
 // Where a callee puts its answers: the caller copies what it is given before the function returns. Valid, on the calling thread

@@ -5,7 +5,7 @@
 //! accepts, which the strict and the plain rule of RFC 8032 do not give; otherwise one crafted signature would split the
 //! validators into those who met it in a batch and those who did not.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{cell::RefCell, collections::BTreeSet, sync::OnceLock};
 
 use ed25519_zebra::{VerificationKey, VerificationKeyBytes, batch};
 
@@ -34,6 +34,9 @@ thread_local! {
     static KNOWN: RefCell<Option<BTreeSet<Hash>>> = const { RefCell::new(None) };
 }
 
+/// Who else remembers signatures.
+static ELSEWHERE: OnceLock<fn(&Signed<'_>) -> bool> = OnceLock::new();
+
 /// While it lives, this thread remembers which signatures were found good and does not compute that again.
 ///
 /// Where many nodes run in one thread, as in a simulator, each signature would else be checked by each of them. The answers are the
@@ -56,8 +59,19 @@ impl Memo {
         Self::note(item);
     }
 
-    fn knows(item: &Signed<'_>) -> bool {
+    /// Whether this thread remembers a signature as good.
+    pub fn remembers(item: &Signed<'_>) -> bool {
         KNOWN.with_borrow(|known| known.as_ref().is_some_and(|known| known.contains(&item.name())))
+    }
+
+    fn knows(item: &Signed<'_>) -> bool {
+        Self::remembers(item) || ELSEWHERE.get().is_some_and(|knows| knows(item))
+    }
+
+    /// In a shared library, which has memory of its own: has `knows` asked first, which asks the node what its thread remembers. Only the
+    /// first is taken; whether this is it.
+    pub fn ask(knows: fn(&Signed<'_>) -> bool) -> bool {
+        ELSEWHERE.set(knows).is_ok()
     }
 
     fn note(item: &Signed<'_>) {

@@ -6,6 +6,7 @@ use std::{
     sync::OnceLock,
 };
 
+use quorate::signature::{Memo, Signed};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -51,11 +52,21 @@ pub(super) unsafe extern "C" fn start(host: *const QuorateHost, sink: *const Quo
             }));
             // A library that is also linked into this process leaves that process' own logger alone.
             drop(tracing::subscriber::set_global_default(Logger));
+            Memo::ask(knows);
         }
         Ok(())
     };
     // SAFETY: as the caller promises.
     unsafe { call::frame(|| "", sink, body) }
+}
+
+/// What the node's thread remembers of a signature.
+fn knows(item: &Signed<'_>) -> bool {
+    let Some(Host(host)) = HOST.get() else { return false };
+    let Some(knows) = host.knows else { return false };
+    let (key, signature) = (item.key.as_bytes().as_ptr(), item.signature.as_bytes().as_ptr());
+    // SAFETY: the node's own function, and bytes of the right number which live during the call.
+    unsafe { knows(key, QuorateBytes::of(item.message), signature) == 1 }
 }
 
 fn log(level: u32, place: &str, message: &str) {

@@ -3,7 +3,10 @@
 
 use std::ffi::c_void;
 
-use quorate::{Hash, PublicKey, Signature};
+use quorate::{
+    Hash, PublicKey, Signature,
+    signature::{Memo, Signed},
+};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
@@ -36,6 +39,7 @@ pub(super) fn functions(file: &str) -> &'static QuorateHost {
         log: Some(log),
         sha256: Some(sha256),
         verify: Some(verify),
+        knows: Some(knows),
     }))
 }
 
@@ -76,12 +80,27 @@ unsafe extern "C" fn sha256(bytes: QuorateBytes, digest: *mut u8) {
     }
 }
 
-unsafe extern "C" fn verify(key: *const u8, message: QuorateBytes, signature: *const u8) -> i32 {
-    // SAFETY: the library promises 32 bytes.
+/// # Safety
+///
+/// `key` has 32 bytes, `signature` 64, and all are valid as long as what is returned.
+unsafe fn signed<'a>(key: *const u8, message: &'a QuorateBytes, signature: *const u8) -> Option<Signed<'a>> {
+    // SAFETY: as the caller promises.
     let key = PublicKey::new(unsafe { ffi::digest(key) });
-    // SAFETY: the library promises 64 bytes.
-    let Ok(signature) = <[u8; 64]>::try_from(unsafe { ffi::list(signature, 64) }) else { return 0 };
-    // SAFETY: the library promises that the bytes are valid during the call.
+    // SAFETY: as the caller promises.
+    let signature = <[u8; 64]>::try_from(unsafe { ffi::list(signature, 64) }).ok()?;
+    // SAFETY: as the caller promises.
     let message = unsafe { message.as_slice() };
-    i32::from(key.verifies(message, &Signature::new(signature)))
+    Some(Signed { key, message, signature: Signature::new(signature) })
+}
+
+unsafe extern "C" fn verify(key: *const u8, message: QuorateBytes, signature: *const u8) -> i32 {
+    // SAFETY: the library promises 32 bytes, 64 bytes, and that all are valid during the call.
+    let signed = unsafe { signed(key, &message, signature) };
+    i32::from(signed.is_some_and(|item| item.key.verifies(item.message, &item.signature)))
+}
+
+unsafe extern "C" fn knows(key: *const u8, message: QuorateBytes, signature: *const u8) -> i32 {
+    // SAFETY: as in `verify`.
+    let signed = unsafe { signed(key, &message, signature) };
+    i32::from(signed.is_some_and(|item| Memo::remembers(&item)))
 }

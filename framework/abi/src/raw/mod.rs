@@ -95,6 +95,9 @@ pub struct QuorateHost {
     pub sha256: Option<unsafe extern "C" fn(bytes: QuorateBytes, digest: *mut u8)>,
     /// Whether an Ed25519 signature (64 bytes) over a message is of a public key (32 bytes): 1, or 0.
     pub verify: Option<unsafe extern "C" fn(key: *const u8, message: QuorateBytes, signature: *const u8) -> i32>,
+    /// Whether the calling thread remembers such a signature as good: 1, or 0, which says nothing of it. In a simulation, where many nodes
+    /// share a thread, it remembers most; in a node none.
+    pub knows: Option<unsafe extern "C" fn(key: *const u8, message: QuorateBytes, signature: *const u8) -> i32>,
 }
 
 /// What a plugin says of itself. The texts are UTF-8 and stay valid as long as the process lives.
