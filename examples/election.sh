@@ -4,7 +4,7 @@
 #
 #   cargo build --release && examples/election.sh [VOTERS]
 #
-# Writes into a directory of its own, which stays when something fails. The vote is open for SECONDS_OPEN [30, and half of the number of
+# Needs python3 and curl beside the program. Writes into a directory of its own, which stays when something fails, or with KEEP=1. The vote is open for SECONDS_OPEN [30, and half of the number of
 # voters]; whatever is done takes little beside that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -128,9 +128,24 @@ EOF
 refused "V2[234] ballot" "$QUORATE" election send forged.tx.json --rpc "$RPC"
 refused "nobody can end it before\|close.early" "$QUORATE" election close "$EID" --rpc "$RPC"
 
+step "two ballots of one voter at two validators at once"
+for which in a b; do
+    "$QUORATE" vote encrypt "$EID" --secret voter-4.secret.json --choose "1=1" --out "at-once-$which.json" --rpc "$RPC" >/dev/null
+done
+"$QUORATE" vote cast at-once-a.json --secret voter-4.secret.json --rpc "$RPC" >once-a.log 2>&1 & A=$!
+"$QUORATE" vote cast at-once-b.json --secret voter-4.secret.json --rpc "$OTHER" >once-b.log 2>&1 & B=$!
+WON=0
+wait "$A" && WON=$((WON + 1))
+wait "$B" && WON=$((WON + 1))
+[ "$WON" -le 1 ] || fail "both were told that they count"
+for node in "$RPC" "$OTHER"; do
+    [ "$("$QUORATE" election show "$EID" --rpc "$node" --json | field ballots)" = 2 ] || fail "not exactly one of them counts at $node"
+done
+echo "one counts, at both"
+
 step "the vote; the validator comes back on the way, and catches up over the opening and the ballots since"
 for n in $(seq "$VOTERS"); do
-    [ "$n" = 2 ] && continue
+    [ "$n" = 2 ] || [ "$n" = 4 ] && continue
     if [ "$n" = $((VOTERS / 2)) ]; then
         "$QUORATE" run --config "$NET/validator-3.toml" >"$DIR/validator-3.log" 2>&1 &
         BACK=$!
@@ -143,6 +158,7 @@ THIRD=http://127.0.0.1:$((PORTS + 3))
 for _ in $(seq 300); do "$QUORATE" election list --rpc "$THIRD" 2>/dev/null | grep -q " $VOTERS  *$VOTERS " && break; sleep 0.1; done
 "$QUORATE" election list --rpc "$THIRD" | tee list.log
 grep -q " $VOTERS  *$VOTERS " list.log || fail "validator-3 has not caught up"
+refused "duplicate" "$QUORATE" vote cast second.json --secret voter-2.secret.json --rpc "$THIRD"
 "$QUORATE" verify receipt receipt-2.json --genesis "$NET/genesis.toml" --tracker "$(field tracker <ballot-2.json)"
 
 step "the end"
@@ -171,9 +187,9 @@ assert report["valid"] and election["state"] == "decided", election
 assert election["ballots"] == election["credentials"] == voters, election
 expected = [0, 0, 0]
 for n in range(1, voters + 1):
-    expected[1 if n == 2 else n % 3] += 1
+    expected[{2: 1, 4: 0}.get(n, n % 3)] += 1
 assert [votes for _, votes in election["result"][0]["options"]] == expected, election["result"]
 print("the result is what the voters chose:", expected)
 EOF
-rm -rf "$DIR"
+[ -n "${KEEP:-}" ] || rm -rf "$DIR"
 printf '\nThe election is over, and it verifies.\n'

@@ -3,12 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     net::TcpListener,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
+
+use serde_json::Value;
 
 /// Voters; the example has 100.
 const VOTERS: &str = "12";
@@ -39,6 +42,7 @@ fn an_election_runs_from_draft_to_result_while_a_validator_is_killed() {
         .env("PORTS", free_ports().to_string())
         .env("SECONDS_OPEN", SECONDS_OPEN)
         .env("TMPDIR", directory.path())
+        .env("KEEP", "1")
         .stdin(Stdio::null())
         .stdout(File::create(&log).unwrap())
         .stderr(File::options().append(true).open(&log).unwrap())
@@ -62,4 +66,29 @@ fn an_election_runs_from_draft_to_result_while_a_validator_is_killed() {
         Some(status) if status.success() => assert!(said.ends_with("The election is over, and it verifies.\n")),
         status => panic!("{status:?}:\n{said}"),
     }
+    files_are_as_their_schema_says(directory.path());
+}
+
+/// Everything that the commands wrote is what `docs/election-files.schema.json` describes, and every kind was written.
+fn files_are_as_their_schema_says(directory: &Path) {
+    let schema: Value = serde_json::from_str(include_str!("../docs/election-files.schema.json")).unwrap();
+    let valid = jsonschema::validator_for(&schema).unwrap();
+    let mut kinds = BTreeSet::new();
+    let folders = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    for path in folders.filter(|path| path.is_dir()).flat_map(|path| std::fs::read_dir(path).unwrap()) {
+        let path = path.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "json" && ending != "openings") {
+            continue;
+        }
+        let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let Some(kind) = file.get("quorate").and_then(Value::as_str) else { continue };
+        kinds.insert(kind.to_owned());
+        let wrong: Vec<String> = valid.iter_errors(&file).map(|error| error.to_string()).collect();
+        assert!(wrong.is_empty(), "{}: {wrong:?}", path.display());
+        let mut more = file;
+        more.as_object_mut().unwrap().insert("surplus".into(), Value::Null);
+        assert!(!valid.is_valid(&more), "{} may have any field", path.display());
+    }
+    let described = schema.get("oneOf").and_then(Value::as_array).unwrap().len();
+    assert_eq!(kinds.len(), described, "{kinds:?}");
 }

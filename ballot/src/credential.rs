@@ -111,7 +111,12 @@ pub fn has_possession(draft: &[u8; 32], entry: &Entry, proof: &Signature) -> boo
 
 /// The Merkle leaf of entry `index`: RFC 6962 over `H32("cred-list", draft, u32 index, K, pseudonym)`.
 pub fn leaf(draft: &[u8; 32], index: u32, entry: &Entry) -> Hash {
-    let content = [draft.as_slice(), &index.to_be_bytes(), entry.key.as_bytes(), &entry.pseudonym];
+    leaf_of(draft, index, entry.key.as_bytes(), &entry.pseudonym)
+}
+
+/// The same of an entry whose key is not decoded.
+pub fn leaf_of(draft: &[u8; 32], index: u32, key: &[u8; 32], pseudonym: &[u8; 32]) -> Hash {
+    let content = [draft.as_slice(), &index.to_be_bytes(), key, pseudonym];
     merkle::leaf(&h32(Tag::CredList, &content))
 }
 

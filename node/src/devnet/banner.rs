@@ -20,6 +20,25 @@ fn program() -> String {
     path.strip_prefix(here).unwrap_or(&path).display().to_string()
 }
 
+/// How to submit and ask, by the network's application.
+fn how_to_submit(directory: &Path, rpc: &str) -> String {
+    let (quorate, name) = (program(), directory.join("genesis.toml"));
+    let genesis =
+        std::fs::read_to_string(&name).ok().and_then(|text| quorate::Genesis::parse("genesis.toml", &text).ok());
+    match genesis.as_ref().map(quorate::Genesis::application_plugin) {
+        Some("kv") => format!(
+            "Submit   {quorate} kv put --rpc {rpc} --key-seed alice --wait greeting hello\n\
+             Ask      {quorate} kv get --rpc {rpc} --key-seed alice greeting"
+        ),
+        Some("voting") => format!(
+            "Begin    {quorate} election --help   the admin's key is {}\n\
+             Ask      {quorate} election list --rpc {rpc}",
+            directory.join("keys/election-admin.secret.json").display()
+        ),
+        _ => format!("Submit   quorate_submit, by JSON-RPC at {rpc}\nAsk      quorate_query"),
+    }
+}
+
 /// The banner.
 pub(super) fn text(directory: &Path, children: &[Child]) -> String {
     let mut rows = vec![["node", "role", "pid", "clients", "peers"].map(str::to_owned).to_vec()];
@@ -40,11 +59,11 @@ pub(super) fn text(directory: &Path, children: &[Child]) -> String {
     let validators: Vec<&Child> = children.iter().filter(|child| child.member.role == Role::Validator).collect();
     let first = validators.first().map_or_else(String::new, |child| child.member.rpc_url());
     let all: String = validators.iter().map(|child| format!(" --rpc {}", child.member.rpc_url())).collect();
+    let how = how_to_submit(directory, &first);
     let (table, directory, quorate) = (output::table(&rows), directory.display(), program());
     format!(
         "\nA network of {} runs in {directory}\n\n{table}\n
-Submit   {quorate} kv put --rpc {first} --key-seed alice --wait greeting hello
-Ask      {quorate} kv get --rpc {first} --key-seed alice greeting
+{how}
 Look     {quorate} status{all}
 Verify   {quorate} verify --rpc {first} --genesis {directory}/genesis.toml
 Logs     {directory}/logs/   nodes {directory}/{NODES_FILE}   operator's token {directory}/{ADMIN_TOKEN}

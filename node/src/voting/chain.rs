@@ -195,12 +195,17 @@ impl Elections {
     pub async fn submit(&self, transaction: &Transaction) -> Result<Sent, Failure> {
         let bytes = transaction.encode();
         let id = TransactionId::new(transaction_id(&bytes));
-        self.rpc.call("quorate_submit", json!([format!("0x{}", hex::encode(&bytes))])).await?;
+        let submission = json!([format!("0x{}", hex::encode(&bytes))]);
+        self.rpc.call("quorate_submit", submission.clone()).await?;
         let deadline = tokio::time::Instant::now() + FINAL_WITHIN;
         loop {
             let answer = self.rpc.call("quorate_receipt", json!([id])).await?;
             if answer.get("status").and_then(Value::as_str) == Some("final") {
                 return self.done(id, &answer);
+            }
+            if answer.is_null() {
+                // Dropped from the pool: handed in again, it is refused with the reason, or taken up again.
+                self.rpc.call("quorate_submit", submission.clone()).await?;
             }
             if tokio::time::Instant::now() >= deadline {
                 return Err(Failure::failed(format!(

@@ -8,7 +8,7 @@ use quorate::{
 use quorate_ballot::{
     credential,
     group::Element,
-    record::{Draft, Entry, Manifest, Seat},
+    record::{Draft, Manifest, Seat},
     tally::SUM_BYTES,
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -334,11 +334,9 @@ fn path(state: &dyn StateRead, draft: &Id, list: &store::SealedList, index: u32)
         return Ok(Value::Null);
     }
     let entries = store::entries(state, draft, list.registrar, (0, list.count))?;
-    let leaf = |(place, (key, pseudonym)): (u32, &(Id, Id))| {
-        Element::decode(key).ok().map(|key| credential::leaf(draft, place, &Entry { key, pseudonym: *pseudonym }))
-    };
-    let leaves: Option<Vec<Hash>> = (0..).zip(&entries).map(leaf).collect();
-    let path = leaves.and_then(|leaves| merkle::path(&leaves, usize::try_from(index).ok()?));
+    let leaf = |(place, (key, pseudonym)): (u32, &(Id, Id))| credential::leaf_of(draft, place, key, pseudonym);
+    let leaves: Vec<Hash> = (0..).zip(&entries).map(leaf).collect();
+    let path = usize::try_from(index).ok().and_then(|index| merkle::path(&leaves, index));
     Ok(json!(path))
 }
 
