@@ -24,7 +24,7 @@ use crate::{
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
-The voter:
+Example. The voter:
   quorate enrol request 0xDRAFT --identity 'ada@example.org' --out ada
 A registrar, who knows that it is Ada who sends ada.request.json:
   quorate enrol add --roll roll.json ada.request.json

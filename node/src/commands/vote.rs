@@ -24,6 +24,7 @@ use crate::{
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
+Example:
   quorate vote encrypt 0xEID --secret ada.secret.json --choose 1=2 --out ballot.json
 Note the tracker. Then either have the ballot opened, to see whether your device is honest, and encrypt anew:
   quorate vote audit ballot.json --openings ballot.json.openings

@@ -22,7 +22,7 @@ use crate::{
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
-An election, step by step:
+Example, an election step by step:
   quorate election key --role trustee trustee-1.secret.json       each officer, on their own machine
   quorate election draft --example > election.toml                then write it
   quorate election draft --spec election.toml --secret admin.secret.json

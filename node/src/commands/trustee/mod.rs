@@ -10,7 +10,7 @@ use crate::{exit::Failure, rpc::block_on};
 
 /// Examples for `--help`.
 pub const EXAMPLES: &str = "\
-Before the election, each trustee, at about the same time:
+Example. Before the election, each trustee, at about the same time:
   quorate trustee ceremony 0xDRAFT --secret trustee-1.secret.json --state trustee-1.state.json --wait
 After it, as many as are needed:
   quorate trustee decrypt 0xEID --secret trustee-1.secret.json --state trustee-1.state.json --genesis genesis.toml
