@@ -1,7 +1,7 @@
 // Ballots: encrypted, audited, cast, read, verified.
 
 import { DecodeError, Reader, concat, same, u16, u32, u8 } from './bytes.js';
-import { B, Point, decodePoint, decodeScalar, encodeScalar, littleEndian, mod, sumOfProducts, times } from './group.js';
+import { B, ORDER, Point, decodePoint, decodeScalar, encodeScalar, littleEndian, mod, sumOfProducts, times } from './group.js';
 import { h32, hs } from './hash.js';
 import { encodeProof, equations, prove, readProof } from './proof.js';
 import { randomBytes, systemDraw } from './random.js';
@@ -47,6 +47,19 @@ function sumStatement({ eid, y }, key, contest, { lo, hi }, pairs) {
   return { tag: 'sum-proof', fields: [eid, u32(contest), key.toBytes(), y.toBytes(), u32(lo), u32(hi), ...ciphertexts] };
 }
 
+/** Contests of an election, options of a contest, and `hi - lo` at most; bytes of a ballot at most. */
+const LIMITS = { contests: 16, options: 64, spread: 16, bytes: 64 * 1024 };
+
+/** Rules which an election may have, or an error. @param {Contest[]} rules */
+export function checkRules(rules) {
+  const whole = ({ options, lo, hi }) => [options, lo, hi].every(Number.isSafeInteger);
+  const right = ({ options, lo, hi }) =>
+    options >= 1 && options <= LIMITS.options && lo >= 0 && lo <= hi && hi >= 1 && hi <= options && hi - lo <= LIMITS.spread;
+  if (rules.length < 1 || rules.length > LIMITS.contests || !rules.every((rule) => whole(rule) && right(rule)) || ballotBytes(rules) > LIMITS.bytes) {
+    throw new BallotError('rules', 'these are no contests of an election');
+  }
+}
+
 /** Choices that the rules allow, or an error. @param {Contest[]} rules @param {number[][]} votes */
 export function checkVotes(rules, votes) {
   if (votes.length !== rules.length) throw new RangeError(`there are ${votes.length} contests; the election has ${rules.length}`);
@@ -64,7 +77,9 @@ export function checkVotes(rules, votes) {
  * @param {import('./random.js').Draw} [draw]
  */
 export function encrypt(election, rules, { index, key }, votes, draw = systemDraw) {
+  checkRules(rules);
   checkVotes(rules, votes);
+  if (election.eid.length !== 32) throw new BallotError('eid', 'the election\'s id has 32 bytes');
   const parts = [u8(VERSION), election.eid, u32(index), key.toBytes(), u16(rules.length)];
   const randomness = [];
   rules.forEach((rule, contest) => {
@@ -88,6 +103,9 @@ const signatureChallenge = (key, noted, r) => hs('cred-sig', key.toBytes(), note
 
 /** Signs a body: only now is it a ballot. @param {Uint8Array} body @param {bigint} secret @param {import('./random.js').Draw} [draw] */
 export function cast(body, secret, draw = systemDraw) {
+  if (!same(body.slice(37, 69), times(B, secret).toBytes())) {
+    throw new BallotError('K', 'the ballot was encrypted for another credential');
+  }
   const noted = tracker(body);
   const w = draw.nonce(secret, noted);
   const r = times(B, w);
@@ -97,6 +115,7 @@ export function cast(body, secret, draw = systemDraw) {
 
 /** Reads exactly one ballot of these rules. @param {Uint8Array} bytes @param {Contest[]} rules */
 export function decode(bytes, rules) {
+  checkRules(rules);
   const right = ballotBytes(rules);
   if (bytes.length < right) throw new DecodeError('ballot', 'short', `${bytes.length} bytes; every ballot has ${right}`);
   if (bytes.length > right) throw new DecodeError('ballot', 'trailing', `${bytes.length} bytes; every ballot has ${right}`);
@@ -171,6 +190,9 @@ export function verify(election, rules, ballot) {
  */
 export function audit(election, rules, body, { votes, randomness }) {
   checkVotes(rules, votes);
+  const isScalar = (r) => typeof r === 'bigint' && r >= 0n && r < ORDER;
+  const fits = (all, at) => all.length === rules[at].options && all.every(isScalar);
+  if (randomness.length !== rules.length || !randomness.every(fits)) throw new BallotError('openings', 'they are not for this election\'s contests');
   // Any well-formed signature stands where an unsigned body has none; it is not checked.
   const ballot = decode(concat(body, B.toBytes(), encodeScalar(1n)), rules);
   ballot.contests.forEach(({ pairs }, contest) => pairs.forEach(({ alpha, beta }, option) => {

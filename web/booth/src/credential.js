@@ -16,7 +16,12 @@ export const showCode = (code) => base58check.encode(concat(Uint8Array.of(CODE_V
 
 /** @param {string} text */
 export function readCode(text) {
-  const bytes = base58check.decode(text.trim());
+  let bytes;
+  try {
+    bytes = base58check.decode(text.trim());
+  } catch {
+    throw new TypeError('this is not the code of a credential: look for a missing, doubled or wrong character');
+  }
   if (bytes.length !== 33 || bytes[0] !== CODE_VERSION) throw new TypeError('this is not the code of a credential');
   return bytes.slice(1);
 }

@@ -23,7 +23,7 @@ export const systemDraw = {
   },
   nonce(secret, ...statement) {
     for (;;) {
-      const nonce = hs('nonce', encodeScalar(secret), randomBytes(32), h32('nonce', ...statement));
+      const nonce = hs('nonce', encodeScalar(secret), randomBytes(32), h32('nonce-statement', ...statement));
       if (nonce !== 0n) return nonce;
     }
   },

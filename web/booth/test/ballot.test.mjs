@@ -55,6 +55,31 @@ test('an audit finds a ballot that holds something else', () => {
   assert.throws(() => ballot.encrypt(election, rules, voter, [[0, 2]]), RangeError);
 });
 
+test('what does not fit is refused in words, before anything is computed', () => {
+  const refusedFor = (reason, attempt) => assert.throws(attempt, { reason });
+  refusedFor('openings', () => ballot.audit(election, rules, body, { ...openings, randomness: [] }));
+  refusedFor('openings', () => ballot.audit(election, rules, body, { ...openings, randomness: [[1n, group.ORDER]] }));
+  refusedFor('openings', () => ballot.audit(election, rules, body, { ...openings, randomness: [...openings.randomness, [1n]] }));
+  refusedFor('K', () => ballot.cast(body, 5n));
+  refusedFor('eid', () => ballot.encrypt({ ...election, eid: new Uint8Array(31) }, rules, voter, [[0, 1]]));
+  for (const wrong of [{ options: 2, lo: 2, hi: 1 }, { options: 2, lo: 0, hi: 3 }, { options: 65, lo: 0, hi: 1 }, { options: 64, lo: 0, hi: 17 }, { options: 2, lo: 0, hi: 0 }]) {
+    refusedFor('rules', () => ballot.decode(good, [wrong]));
+  }
+});
+
+test('a proof is of its option, contest and sum', () => {
+  const two = [{ options: 2, lo: 1, hi: 1 }, { options: 2, lo: 1, hi: 1 }];
+  const made = ballot.encrypt(election, two, voter, [[0, 1], [1, 0]]).body;
+  const contest = (made.length - 71) / 2;
+  const swapped = bytes.concat(made.slice(0, 71), made.slice(71 + contest), made.slice(71, 71 + contest));
+  const check = (of, encoded) => ballot.verify(election, of, ballot.decode(ballot.cast(encoded, secret), of));
+  check(two, made);
+  assert.throws(() => check(two, swapped), { reason: 'bit-proof' });
+  // Two of two chosen, proven for exactly two, where one may be.
+  const greedy = ballot.encrypt(election, [{ options: 2, lo: 2, hi: 2 }], voter, [[1, 1]]).body;
+  assert.throws(() => check(rules, greedy), { reason: 'sum-proof' });
+});
+
 test('a code is read as it was shown, and not with a wrong character', () => {
   const code = credential.newCode();
   const shown = credential.showCode(code);
