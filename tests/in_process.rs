@@ -1,9 +1,11 @@
-//! The kernel without sockets and files: three validators in one process agree, and go on without one.
+//! The kernel without sockets and files: three validators in one process agree, go on without one, and verify on the state.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 
 #[path = "support/in_memory.rs"]
 mod in_memory;
+#[path = "in_process/verification.rs"]
+mod verification;
 
 use std::time::Duration;
 

@@ -3,9 +3,9 @@
 use std::{path::Path, time::Duration};
 
 use quorate::{
-    Height, Service, Settings, TransactionId,
+    Genesis, Height, Service, Settings, TransactionId,
     node::{BlockId, NodeHandle, NodeStatus, Request, Response, TransactionState},
-    plugin::{Descriptor, ServicePlugin, SetupError, StoragePlugin},
+    plugin::{ApplicationPlugin, Descriptor, ServicePlugin, SetupError, StoragePlugin},
     service::ServiceContext,
 };
 use quorate_kernel::{
@@ -18,12 +18,12 @@ use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryTransportPlugin}
 
 pub(crate) const NAMES: [&str; 3] = ["validator-1", "validator-2", "validator-3"];
 
-fn genesis(fault_model: &str) -> String {
+fn genesis(fault_model: &str, application: &str) -> String {
     let mut text = format!(
         "chain_name = \"test\"\ngenesis_time = 2026-01-01T00:00:00Z\n[consensus]\nplugin = \"poa\"\nfault_model = \"{fault_model}\"\n\
          block_interval_ms = 0\nblock_transactions_max = 100\nblock_bytes_max = 1048576\ndelta_ms = 50\n\
          empty_blocks = \"never\"\ntimeout_ms_max = 30000\ndrift_ms = 2000\n\
-         [application]\nplugin = \"kv\"\nvalue_bytes_max = 1024\n"
+         [application]\nplugin = {application}\n"
     );
     for name in NAMES {
         let key = NodeKey::development(name).public_key();
@@ -36,13 +36,26 @@ pub(crate) struct Network {
     directory: tempfile::TempDir,
     registry: Registry,
     storage: &'static str,
+    application: &'static str,
 }
 
 impl Network {
     /// A network over this store.
     pub(crate) fn new(fault_model: &str, storage: impl StoragePlugin + 'static) -> Self {
+        Self::with_application(fault_model, storage, quorate_kv::KvPlugin, "value_bytes_max = 1024")
+    }
+
+    /// A network with this application, which has these settings in genesis.
+    pub(crate) fn with_application(
+        fault_model: &str,
+        storage: impl StoragePlugin + 'static,
+        application: impl ApplicationPlugin + 'static,
+        shared: &str,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("genesis.toml"), genesis(fault_model)).unwrap();
+        let application_name = application.descriptor().name;
+        let text = genesis(fault_model, &format!("\"{application_name}\"\n{shared}"));
+        std::fs::write(directory.path().join("genesis.toml"), text).unwrap();
         for name in NAMES {
             NodeKey::development(name).save_new(&directory.path().join(format!("{name}.key"))).unwrap();
         }
@@ -53,9 +66,9 @@ impl Network {
             .with_storage(storage)
             .with_transport(MemoryTransportPlugin::new(&hub))
             .with_discovery(MemoryDiscoveryPlugin::new(&hub))
-            .with_application(quorate_kv::KvPlugin)
+            .with_application(application)
             .with_service(Refuses);
-        Self { directory, registry, storage: name }
+        Self { directory, registry, storage: name, application: application_name }
     }
 
     pub(crate) fn start(&self, name: &str) -> Running {
@@ -66,13 +79,13 @@ impl Network {
         self.try_start_with(name, "")
     }
 
-    /// With more tables in the node's file.
+    /// With more in the node's file: settings of the application, then tables.
     pub(crate) fn try_start_with(&self, name: &str, tables: &str) -> Result<Running, StartError> {
-        let storage = self.storage;
+        let Self { storage, application, .. } = self;
         let text = format!(
             "[node]\nname = \"{name}\"\nrole = \"validator\"\ngenesis = \"genesis.toml\"\nkey_file = \"{name}.key\"\n\
              data_dir = \"{name}\"\n[consensus]\nplugin = \"poa\"\n[storage]\nplugin = \"{storage}\"\n\
-             [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n{tables}"
+             [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"{application}\"\n{tables}"
         );
         let config = Config::parse("node.toml", &text, self.directory.path(), &[]).unwrap();
         let assembly =
@@ -80,13 +93,13 @@ impl Network {
         Node::start(assembly, &NodeOptions { new_validator: true, version: "test" })
     }
 
-    pub(crate) fn chain_id(&self) -> quorate::ChainId {
+    pub(crate) fn genesis(&self) -> Genesis {
         let path: &Path = &self.directory.path().join("genesis.toml");
-        quorate::Genesis::parse("g", &std::fs::read_to_string(path).unwrap()).unwrap().chain_id()
+        Genesis::parse("g", &std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
     pub(crate) fn write(&self, seed: u8, nonce: u64) -> quorate::Bytes {
-        quorate_kv::Put::sign(&[seed; 32], &self.chain_id(), nonce, b"key", &nonce.to_be_bytes())
+        quorate_kv::Put::sign(&[seed; 32], &self.genesis().chain_id(), nonce, b"key", &nonce.to_be_bytes())
     }
 }
 

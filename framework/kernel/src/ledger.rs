@@ -509,12 +509,12 @@ pub(crate) fn verify_parallel(
 ) -> Vec<Result<(), Rejection>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if transactions.len() < PARALLEL_MIN || cores == 1 {
-        return application.verify(state, transactions);
+        return verify_part(application, state, transactions);
     }
     let share = transactions.len().div_ceil(cores);
     std::thread::scope(|scope| {
         let workers: Vec<_> =
-            transactions.chunks(share).map(|part| scope.spawn(move || application.verify(state, part))).collect();
+            transactions.chunks(share).map(|part| scope.spawn(move || verify_part(application, state, part))).collect();
         let mut verdicts = Vec::with_capacity(transactions.len());
         for (worker, part) in workers.into_iter().zip(transactions.chunks(share)) {
             match worker.join() {
@@ -527,4 +527,19 @@ pub(crate) fn verify_parallel(
         }
         verdicts
     })
+}
+
+/// As [`Application::verify`], with as many answers as transactions: else whoever pairs them takes a transaction that nobody judged for a good one.
+fn verify_part(
+    application: &dyn Application,
+    state: &StateView<'_>,
+    transactions: &[Bytes],
+) -> Vec<Result<(), Rejection>> {
+    let verdicts = application.verify(state, transactions);
+    let (found, expected) = (verdicts.len(), transactions.len());
+    if found == expected {
+        return verdicts;
+    }
+    let why = format!("the application gave {found} verdicts for {expected} transactions");
+    vec![Err(Rejection::State(why)); expected]
 }
