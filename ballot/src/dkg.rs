@@ -12,7 +12,7 @@ use curve25519_dalek::{
 use zeroize::Zeroizing;
 
 use crate::{
-    codec::{Problem, Writer},
+    codec::{Reader, Writer},
     group::{Element, Scalar, SecretScalar, decode_scalar},
     random::{Draw, NoRandomness},
     record::SEALED_BYTES,
@@ -39,6 +39,14 @@ pub enum DkgError {
     /// The share is right.
     #[error("the complaint is false: the share is what the dealer's coefficients say")]
     False,
+    /// Whoever sealed the share has not shown that it knows the secret of the element which stands before it.
+    #[error(
+        "the sealed share has no proof that its maker knows the secret of its element; a complaint about it could open another's share"
+    )]
+    Unproven,
+    /// No randomness.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
 }
 
 /// A ceremony's id: `H32("ceremony", chain, draft, u32 n, u32 t, E_1..E_n, u32 attempt)`.
@@ -160,7 +168,13 @@ impl Parties {
 /// The nonce of every sealed share: each has a key of its own.
 const NONCE: [u8; 12] = [0; 12];
 
-/// Seals `share` for the trustee with `key`: ephemeral element || encrypted scalar || tag.
+/// Bytes of an encrypted scalar and its tag.
+const HIDDEN_BYTES: usize = 48;
+
+/// Seals `share` for the trustee with `key`: ephemeral element || encrypted scalar || tag || R || z.
+///
+/// R, z prove that whoever seals knows the ephemeral secret, for these parties and this receiver: `c = Hs("dkg-seal", parties, E_j, eB, R)`.
+/// Nobody can put another's element before a share and learn by a complaint what opens the other's.
 ///
 /// # Errors
 ///
@@ -174,37 +188,61 @@ pub fn seal(
     let secret = draw.secret()?;
     let ephemeral = secret.public();
     let shared = Element::from_point(key.point() * secret.expose()).ok_or(NoRandomness)?;
-    let payload = Payload { msg: share.as_bytes(), aad: &parties.bytes() };
+    let of = parties.bytes();
+    let payload = Payload { msg: share.as_bytes(), aad: &of };
     // Fails for messages of 256 GiB.
     let hidden = parties.cipher(&ephemeral, key, &shared).encrypt(&NONCE.into(), payload).map_err(|_| NoRandomness)?;
+    let fields = [&of, key.as_bytes().as_slice(), ephemeral.as_bytes()];
+    let proof = schnorr::prove(Tag::DkgSeal, &secret, &fields, draw)?.to_bytes();
     let mut sealed = [0; SEALED_BYTES];
-    for (to, from) in sealed.iter_mut().zip(ephemeral.as_bytes().iter().chain(&hidden)) {
+    for (to, from) in sealed.iter_mut().zip(ephemeral.as_bytes().iter().chain(&hidden).chain(&proof)) {
         *to = *from;
     }
     Ok(sealed)
 }
 
-/// The ephemeral element of a sealed share.
-///
-/// # Errors
-///
-/// A [`Problem`] of the element: such a share is refused before anyone could complain about it.
-pub fn ephemeral(sealed: &[u8; SEALED_BYTES]) -> Result<Element, Problem> {
-    let mut bytes = [0; 32];
-    bytes.iter_mut().zip(sealed).for_each(|(to, from)| *to = *from);
-    Element::decode(&bytes)
+/// A sealed share's fields.
+struct Sealed<'a> {
+    ephemeral: Element,
+    hidden: &'a [u8],
+    proof: Signature,
+}
+
+impl<'a> Sealed<'a> {
+    fn read(sealed: &'a [u8; SEALED_BYTES]) -> Option<Self> {
+        let mut reader = Reader::new(sealed);
+        let ephemeral = reader.element("ephemeral").ok()?;
+        let hidden = reader.take("encrypted share", HIDDEN_BYTES).ok()?;
+        let proof = Signature::read(&mut reader, "R", "z").ok()?;
+        Some(Self { ephemeral, hidden, proof })
+    }
+
+    /// The fields, if their maker knows the ephemeral secret.
+    fn proven(parties: &Parties, key: &Element, sealed: &'a [u8; SEALED_BYTES]) -> Result<Self, DkgError> {
+        let read = Self::read(sealed).ok_or(DkgError::Unproven)?;
+        let fields = [&parties.bytes(), key.as_bytes().as_slice(), read.ephemeral.as_bytes()];
+        if schnorr::check(Tag::DkgSeal, &read.ephemeral, &fields, &read.proof) {
+            Ok(read)
+        } else {
+            Err(DkgError::Unproven)
+        }
+    }
+}
+
+/// Whether a sealed share shows that its maker knows the secret of its element. What does not is refused before anyone could complain
+/// about it. The share itself may be wrong.
+pub fn is_proven(parties: &Parties, key: &Element, sealed: &[u8; SEALED_BYTES]) -> bool {
+    Sealed::proven(parties, key, sealed).is_ok()
 }
 
 fn open_with(
     parties: &Parties,
     key: &Element,
     shared: &Element,
-    sealed: &[u8; SEALED_BYTES],
+    sealed: &Sealed<'_>,
 ) -> Result<Zeroizing<Scalar>, DkgError> {
-    let ephemeral = ephemeral(sealed).map_err(|_| DkgError::Sealed)?;
-    let (_, hidden) = sealed.split_at(32);
-    let payload = Payload { msg: hidden, aad: &parties.bytes() };
-    let share = parties.cipher(&ephemeral, key, shared).decrypt(&NONCE.into(), payload);
+    let payload = Payload { msg: sealed.hidden, aad: &parties.bytes() };
+    let share = parties.cipher(&sealed.ephemeral, key, shared).decrypt(&NONCE.into(), payload);
     let share = Zeroizing::new(share.map_err(|_| DkgError::Sealed)?);
     let bytes = Zeroizing::new(<[u8; 32]>::try_from(share.as_slice()).map_err(|_| DkgError::Sealed)?);
     decode_scalar(&bytes).map(Zeroizing::new).map_err(|_| DkgError::Share)
@@ -214,16 +252,17 @@ fn open_with(
 ///
 /// # Errors
 ///
-/// [`DkgError::Sealed`], [`DkgError::Share`]: complain.
+/// [`DkgError::Sealed`], [`DkgError::Share`]: complain. [`DkgError::Unproven`]: no ledger takes such a share, so whoever showed it lies.
 pub fn open(
     parties: &Parties,
     secret: &SecretScalar,
     coefficients: &[Element],
     sealed: &[u8; SEALED_BYTES],
 ) -> Result<Zeroizing<Scalar>, DkgError> {
-    let ephemeral = ephemeral(sealed).map_err(|_| DkgError::Sealed)?;
-    let shared = Element::from_point(ephemeral.point() * secret.expose()).ok_or(DkgError::Sealed)?;
-    let share = open_with(parties, &secret.public(), &shared, sealed)?;
+    let key = secret.public();
+    let sealed = Sealed::proven(parties, &key, sealed)?;
+    let shared = Element::from_point(sealed.ephemeral.point() * secret.expose()).ok_or(DkgError::Sealed)?;
+    let share = open_with(parties, &key, &shared, &sealed)?;
     if is_share(coefficients, parties.receiver, &share) { Ok(share) } else { Err(DkgError::Share) }
 }
 
@@ -246,21 +285,22 @@ fn accusation_challenge(parties: &Parties, points: [&Element; 3], w: [&Ristretto
     hs(Tag::DkgComplaint, &fields)
 }
 
-/// Opens a share for everybody, to show that it is wrong. The share is known to all then; the ceremony begins anew anyway.
+/// Opens a share for everybody, to show that it is wrong. What is published tells nothing that the share's maker did not know: the proof
+/// in the share is checked first. A right share is known to all then, so do not complain about one.
 ///
 /// # Errors
 ///
-/// [`NoRandomness`].
+/// [`DkgError::Unproven`], [`DkgError::NoRandomness`].
 pub fn accuse(
     parties: &Parties,
     secret: &SecretScalar,
     sealed: &[u8; SEALED_BYTES],
     draw: &mut dyn Draw,
-) -> Result<Accusation, NoRandomness> {
-    let ephemeral = ephemeral(sealed).map_err(|_| NoRandomness)?;
+) -> Result<Accusation, DkgError> {
+    let key = secret.public();
+    let Sealed { ephemeral, .. } = Sealed::proven(parties, &key, sealed)?;
     let shared = Element::from_point(ephemeral.point() * secret.expose()).ok_or(NoRandomness)?;
     let w = Zeroizing::new(draw.nonce(secret.expose(), &h32(Tag::DkgComplaint, &[&parties.bytes(), sealed]))?);
-    let key = secret.public();
     let points = [&RistrettoPoint::mul_base(&w), &(ephemeral.point() * *w)];
     let c = accusation_challenge(parties, [&key, &ephemeral, &shared], points);
     Ok(Accusation { shared, c, z: *w + c * secret.expose() })
@@ -278,14 +318,15 @@ pub fn judge(
     sealed: &[u8; SEALED_BYTES],
     accusation: &Accusation,
 ) -> Result<(), DkgError> {
-    let ephemeral = ephemeral(sealed).map_err(|_| DkgError::Complaint)?;
+    let sealed = Sealed::read(sealed).ok_or(DkgError::Complaint)?;
+    let ephemeral = sealed.ephemeral;
     let Accusation { shared, c, z } = accusation;
     let first = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-c, key.point(), z);
     let second = RistrettoPoint::vartime_multiscalar_mul([*z, -c], [ephemeral.point(), shared.point()]);
     if accusation_challenge(parties, [key, &ephemeral, shared], [&first, &second]) != *c {
         return Err(DkgError::Complaint);
     }
-    match open_with(parties, key, shared, sealed) {
+    match open_with(parties, key, shared, &sealed) {
         Ok(share) if is_share(coefficients, parties.receiver, &share) => Err(DkgError::False),
         _ => Ok(()),
     }

@@ -39,6 +39,8 @@ tags! {
     DkgPok = "dkg-pok",
     /// The key under which a share is sealed.
     DkgShare = "dkg-share",
+    /// Proof that a sealed share's maker knows the secret of its element.
+    DkgSeal = "dkg-seal",
     /// A ceremony's transcript.
     DkgAck = "dkg-ack",
     /// Proof that a complaint opens the right share.

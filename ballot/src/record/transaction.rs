@@ -15,8 +15,8 @@ use crate::{
 /// Bytes of a transaction at most.
 pub const TRANSACTION_BYTES_MAX: usize = 128 << 10;
 
-/// Bytes of a share of the election's key, sealed for one trustee: an element, a scalar, a tag.
-pub const SEALED_BYTES: usize = 80;
+/// Bytes of a share of the election's key, sealed for one trustee: an element, a scalar, a tag, a proof of knowing the element's secret.
+pub const SEALED_BYTES: usize = 144;
 
 /// Entries of shares in one transaction at most: as many options as fit into a ballot.
 pub const SHARE_PARTS_MAX: usize = 1024;

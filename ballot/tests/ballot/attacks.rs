@@ -18,14 +18,14 @@ const ORDER: [u8; 32] = [
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
-struct Voter {
-    election: ElectionKey,
-    rules: Rules,
-    key: SecretScalar,
+pub(crate) struct Voter {
+    pub(crate) election: ElectionKey,
+    pub(crate) rules: Rules,
+    pub(crate) key: SecretScalar,
     trustee: SecretScalar,
 }
 
-fn voter(rules: &[(u16, u16, u16)]) -> Voter {
+pub(crate) fn voter(rules: &[(u16, u16, u16)]) -> Voter {
     let contests = rules.iter().map(|(options, lo, hi)| Contest::new(*options, *lo, *hi).unwrap()).collect();
     let trustee = SystemDraw.secret().unwrap();
     let election = ElectionKey { eid: [5; 32], y: trustee.public() };
@@ -38,11 +38,11 @@ impl Voter {
         ballot::encrypt(&self.election, &self.rules, (7, &self.key.public()), &choices, &mut SystemDraw).unwrap()
     }
 
-    fn cast(&self, chosen: &[Vec<bool>]) -> Vec<u8> {
+    pub(crate) fn cast(&self, chosen: &[Vec<bool>]) -> Vec<u8> {
         self.encrypt(chosen).0.cast(&self.key, &mut SystemDraw).unwrap()
     }
 
-    fn verify(&self, bytes: &[u8]) -> Result<(), BallotError> {
+    pub(crate) fn verify(&self, bytes: &[u8]) -> Result<(), BallotError> {
         let ballot = Ballot::decode(bytes, &self.rules)?;
         let alone = ballot::verify(&self.election, &self.rules, &ballot);
         let good = Ballot::decode(&self.cast(&some(&self.rules)), &self.rules)?;
@@ -53,11 +53,11 @@ impl Voter {
 }
 
 /// Choices that fit.
-fn some(rules: &Rules) -> Vec<Vec<bool>> {
+pub(crate) fn some(rules: &Rules) -> Vec<Vec<bool>> {
     rules.contests().iter().map(|one| (0..one.options()).map(|at| at < one.hi()).collect()).collect()
 }
 
-fn resigned(voter: &Voter, body: &[u8]) -> Vec<u8> {
+pub(crate) fn resigned(voter: &Voter, body: &[u8]) -> Vec<u8> {
     Sealed::from_body(body.to_vec()).cast(&voter.key, &mut SystemDraw).unwrap()
 }
 
@@ -240,9 +240,9 @@ fn a_share_is_for_its_receiver_and_of_its_dealer() {
     for other in
         [Parties { cid: [2; 32], ..parties }, Parties { dealer: 3, ..parties }, Parties { receiver: 1, ..parties }]
     {
-        assert_eq!(open(&other, &receiver), Err(DkgError::Sealed));
+        assert_eq!(open(&other, &receiver), Err(DkgError::Unproven));
     }
-    assert_eq!(open(&parties, &SystemDraw.secret().unwrap()), Err(DkgError::Sealed));
+    assert_eq!(open(&parties, &SystemDraw.secret().unwrap()), Err(DkgError::Unproven));
     for at in 0..sealed.len() {
         let mut bad = sealed;
         bad[at] ^= 1;

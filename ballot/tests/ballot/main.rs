@@ -4,4 +4,5 @@
 
 mod attacks;
 mod properties;
+mod trustees;
 mod vectors;

@@ -132,10 +132,15 @@ fn verify_other(voting: &Voting, state: &dyn StateRead, transaction: &Transactio
         Body::Reveal { seat, coefficients, proof, sealed } => {
             let draft = rules::known_draft(state, &seat.draft)?;
             signed_by(transaction, rules::trustee(&draft, seat.trustee)?, "the trustee")?;
-            if sealed.iter().any(|one| dkg::ephemeral(one).is_err()) {
-                return Err(Refusal::malformed(15, "reveal.sealed", "a sealed share does not begin with an element"));
-            }
             let cid = rules::ceremony(&draft, seat);
+            for ((receiver, key), one) in (1u16..).zip(&draft.trustees.keys).zip(sealed) {
+                if !dkg::is_proven(&Parties { cid, dealer: seat.trustee, receiver }, key, one) {
+                    let what = format!(
+                        "the share for trustee {receiver} has no proof that its maker knows the secret of its element"
+                    );
+                    return Err(Refusal::not_authentic(15, "reveal.sealed", what));
+                }
+            }
             if dkg::knows(&cid, seat.trustee, coefficients, proof) {
                 Ok(())
             } else {

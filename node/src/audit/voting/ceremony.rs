@@ -102,9 +102,11 @@ fn reveal(drafted: &Drafted, seat: &Seat, revealed: &Revealed) -> Checked<()> {
     must(15, is_committed, || "the coefficients are not those committed to".into())?;
     let is_known = dkg::knows(&cid, seat.trustee, &revealed.coefficients, &revealed.proof);
     must(15, is_known, || "the proof of knowing the first coefficient is wrong".into())?;
-    must(15, revealed.sealed.iter().all(|one| dkg::ephemeral(one).is_ok()), || {
-        "a sealed share does not begin with an element".into()
-    })
+    let receivers = (1u16..).zip(&drafted.draft.trustees.keys);
+    let is_proven = receivers
+        .zip(&revealed.sealed)
+        .all(|((receiver, key), one)| dkg::is_proven(&Parties { cid, dealer: seat.trustee, receiver }, key, one));
+    must(15, is_proven, || "a sealed share has no proof that its maker knows the secret of its element".into())
 }
 
 /// With the last reveal, the keys are none of them the identity.

@@ -4,7 +4,7 @@ use quorate_ballot::{
     dkg::{self, Accusation, Dealer, Parties, Revealed},
     group::{Scalar, SecretScalar},
     random::SystemDraw,
-    record::{Body, Kind, Receipt},
+    record::{Body, Kind, Receipt, SEALED_BYTES},
 };
 use serde_json::json;
 
@@ -56,7 +56,7 @@ fn what_is_revealed_was_committed_to_and_is_known() {
     short.sealed.pop();
     chain.bad(&people.reveal(0, 3, &short), "V15 reveal.count");
     let mut rubbish = reveals[2].clone();
-    rubbish.sealed[0] = [0; 80];
+    rubbish.sealed[0] = [0; SEALED_BYTES];
     chain.bad(&people.reveal(0, 3, &rubbish), "V15 reveal.sealed");
     chain.bad(&people.ack(0, 1, [1; 32]), "V16 ack.early");
     for (trustee, revealed) in (1..).zip(&reveals) {
@@ -142,6 +142,21 @@ fn a_share_that_does_not_open_is_a_complaint_too() {
     reveals[1].sealed[0][70] ^= 1;
     chain.good(&people.reveal(0, 2, &reveals[1]));
     chain.good(&complaint(&people, &reveals[1], 0));
+}
+
+/// A complaint about it would open what another dealer sent.
+#[test]
+fn nobody_reveals_a_share_behind_the_element_of_another() {
+    let people = People::new(2);
+    let (mut chain, _, reveals) = committed(&people);
+    chain.good(&people.reveal(0, 1, &reveals[0]));
+    let mut stolen = reveals[2].clone();
+    stolen.sealed[1] = reveals[0].sealed[1];
+    chain.bad(&people.reveal(0, 3, &stolen), "V15 reveal.sealed");
+    let mut element = reveals[2].clone();
+    element.sealed[1][..32].copy_from_slice(&reveals[0].sealed[1][..32]);
+    chain.bad(&people.reveal(0, 3, &element), "V15 reveal.sealed");
+    chain.good(&people.reveal(0, 3, &reveals[2]));
 }
 
 #[test]
