@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 
 mod attacks;
+mod forgers;
 mod properties;
 mod trustees;
 mod vectors;
