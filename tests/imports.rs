@@ -43,6 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plugins/kv", &["quorate", "quorate-testkit"]),
     // Cryptography and formats, which the auditor and the booth's counterpart share with the application.
     ("ballot", &["quorate"]),
+    ("client", &["quorate", "quorate-kv", "quorate-poa", "quorate-solo"]),
     ("plugins/voting", &["quorate", "quorate-ballot", "quorate-testkit"]),
     // A program of one's own: the kernel and the plugins that one picks.
     (

@@ -67,6 +67,8 @@ pub enum Request {
         /// An absolute path that does not exist.
         directory: String,
     },
+    /// Judge a transaction as [`Request::Submit`] does, all checks, but don't take it.
+    Check(Bytes),
 }
 
 /// Pieces of evidence in a reply at most.
@@ -106,6 +108,8 @@ pub enum Response {
     Blocks(Vec<(Bytes, Bytes)>),
     /// To [`Request::Backup`]: the height of the copy.
     BackedUp(Height),
+    /// To [`Request::Check`]: the id, also of a transaction that is final already, or why it would not be taken.
+    Checked(Result<TransactionId, SubmitError>),
     /// The node can't answer.
     Unavailable(String),
 }
@@ -356,6 +360,19 @@ impl NodeHandle {
     pub async fn submit(&self, transaction: impl Into<Bytes>) -> Result<TransactionId, SubmitError> {
         match self.request(Request::Submit(transaction.into())).await {
             Response::Submitted(result) => result,
+            other => Err(SubmitError::Unavailable(Unavailable::instead(other).0)),
+        }
+    }
+
+    /// Has the node judge a transaction as if it were submitted, without taking it. What it found good it does not verify again when a block
+    /// brings the transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`].
+    pub async fn check(&self, transaction: impl Into<Bytes>) -> Result<TransactionId, SubmitError> {
+        match self.request(Request::Check(transaction.into())).await {
+            Response::Checked(result) => result,
             other => Err(SubmitError::Unavailable(Unavailable::instead(other).0)),
         }
     }

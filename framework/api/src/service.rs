@@ -2,8 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use tokio::sync::watch;
+
 use crate::{
+    application::Application,
+    consensus::FinalityProof,
+    genesis::Genesis,
     node::{Head, NodeHandle},
+    plugin::SetupError,
     transport::{Identity, Io},
 };
 
@@ -25,6 +31,54 @@ pub enum ServiceEvent {
     Note(String),
 }
 
+/// By what rules a chain is checked: what whoever checks a receipt trusts.
+#[derive(Clone)]
+pub struct Rules {
+    /// What its nodes agree on.
+    pub genesis: Arc<Genesis>,
+    /// What checks proofs of finality.
+    pub finality: Arc<dyn FinalityProof>,
+    /// What its transactions mean.
+    pub application: Arc<dyn Application>,
+}
+
+/// A ledger of a service's own, as it is asked for: the framework with one sealer, without peers.
+pub struct OwnLedger {
+    /// Its name, which is its chain's and application's too: lower-case letters, digits and hyphens.
+    pub name: &'static str,
+    /// Where it is, or shall be: a folder of its own, made whole or not at all.
+    pub directory: PathBuf,
+    /// The plugin of the slot `consensus`, for one validator.
+    pub consensus: String,
+    /// Its settings in genesis, as TOML without `plugin`. They count when the ledger is made.
+    pub consensus_settings: String,
+    /// The plugin of the slot `storage`, with its defaults.
+    pub storage: String,
+    /// What the chain is for.
+    pub application: Arc<dyn Application>,
+    /// Transactions that may wait at a time at most, and their bytes.
+    pub pool: (usize, usize),
+}
+
+/// An open ledger of a service's own.
+#[derive(Clone)]
+pub struct OpenLedger {
+    /// For asking and submitting.
+    pub node: NodeHandle,
+    /// The newest final block since it was opened; closed when the ledger is.
+    pub heads: watch::Receiver<Option<Arc<Head>>>,
+}
+
+/// Opens ledgers of a service's own; they are closed after the service has ended.
+pub trait Ledgers: Send + Sync {
+    /// Opens a ledger, or begins it. When it fails later, the node stops.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`]: a plugin that the program does not have, a store that can't be opened.
+    fn open(&self, ledger: OwnLedger) -> Result<OpenLedger, SetupError>;
+}
+
 /// What a service is made from.
 #[derive(Clone)]
 pub struct ServiceContext {
@@ -42,6 +96,10 @@ pub struct ServiceContext {
     pub loopback_only: bool,
     /// Secret which operator-only requests must carry, if there is one.
     pub admin_token: Option<Arc<str>>,
+    /// By what rules the node's chain is checked; `None` beside a bootnode, and in a service of a shared library.
+    pub rules: Option<Rules>,
+    /// Opens ledgers of its own; `None` in a service of a shared library.
+    pub ledgers: Option<Arc<dyn Ledgers>>,
 }
 
 /// Why a service ended.

@@ -451,7 +451,7 @@ impl Core {
                 Verdict::Valid
             }
             None => {
-                let known_good = |id: &quorate::TransactionId, bytes: &Bytes| self.shared.pool().get(id) == Some(bytes);
+                let known_good = |id: &quorate::TransactionId, bytes: &Bytes| self.shared.known_good(id, bytes);
                 match self.shared.ledger.judge(&self.view, block, &limits, Clock::wall(), &known_good)? {
                     Ok(candidate) => {
                         self.remember(candidate);
@@ -707,7 +707,7 @@ impl Core {
         if block.height() <= self.view.tip.height {
             return Ok(());
         }
-        let known_good = |id: &quorate::TransactionId, bytes: &Bytes| self.shared.pool().get(id) == Some(bytes);
+        let known_good = |id: &quorate::TransactionId, bytes: &Bytes| self.shared.known_good(id, bytes);
         match self.shared.ledger.judge_final(&self.view, &block, &proof, &known_good) {
             Ok(candidate) => {
                 self.shared.metrics.blocks_by_sync.inc();

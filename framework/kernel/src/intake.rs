@@ -40,7 +40,19 @@ pub(crate) type SubmitReply = Box<dyn FnOnce(Result<TransactionId, SubmitError>)
 /// Where a transaction comes from.
 pub(crate) enum Origin {
     Client(SubmitReply),
+    /// Wants to know, and hands nothing in.
+    Asker(SubmitReply),
     Peer(PeerId),
+}
+
+impl Origin {
+    /// Tells whoever waits for it.
+    pub(crate) fn answer(self, result: Result<TransactionId, SubmitError>) {
+        match self {
+            Self::Client(reply) | Self::Asker(reply) => reply(result),
+            Self::Peer(_) => {}
+        }
+    }
 }
 
 /// A transaction to be checked.
@@ -104,7 +116,7 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
     let view = shared.view();
     let application = shared.ledger.application.as_ref();
     for submission in batch {
-        match known(shared, &view, &submission.bytes) {
+        match known(shared, &view, &submission) {
             Ok(Ok(id)) => answers.push((submission.origin, Ok(id))),
             Ok(Err(id)) => fresh.push((id, submission)),
             Err(error) => answers.push((submission.origin, Err(error))),
@@ -115,13 +127,17 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
     let state = StateView(view.snapshot.as_ref());
     let admitted: Vec<Result<Admission, Rejection>> =
         fresh.iter().map(|(_, submission)| application.check(&state, now, &submission.bytes)).collect();
-    let wanted = fresh.iter().zip(&admitted).filter(|(_, admission)| admission.is_ok());
-    let bytes: Vec<Bytes> = wanted.map(|((_, submission), _)| submission.bytes.clone()).collect();
+    let good: Vec<bool> = {
+        let checked = shared.checked();
+        fresh.iter().map(|(_, submission)| checked.contains(&submission.bytes)).collect()
+    };
+    let wanted = fresh.iter().zip(&admitted).zip(&good).filter(|((_, admission), good)| admission.is_ok() && !**good);
+    let bytes: Vec<Bytes> = wanted.map(|(((_, submission), _), _)| submission.bytes.clone()).collect();
     let mut verdicts = verify_parallel(application, &state, &bytes).into_iter();
     let newer = shared.view();
     let newer_state = (newer.tip != view.tip).then(|| StateView(newer.snapshot.as_ref()));
-    for ((id, submission), admission) in fresh.into_iter().zip(admitted) {
-        let checked = admission.and_then(|admission| match verdicts.next() {
+    for (((id, submission), admission), good) in fresh.into_iter().zip(admitted).zip(good) {
+        let checked = admission.and_then(|admission| match if good { Some(Ok(())) } else { verdicts.next() } {
             Some(Ok(())) => Ok(admission),
             Some(Err(rejection)) => Err(rejection),
             None => Err(Rejection::State("the application gave fewer verdicts than it was asked for".into())),
@@ -138,9 +154,7 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
         if result.is_err() {
             shared.metrics.submissions_rejected.inc();
         }
-        if let Origin::Client(reply) = origin {
-            reply(result);
-        }
+        origin.answer(result);
     }
     let pool = shared.pool();
     let status = pool.status();
@@ -157,6 +171,10 @@ fn settle(
     checked: Result<Admission, Rejection>,
 ) -> Result<TransactionId, SubmitError> {
     match checked {
+        Ok(_) if matches!(submission.origin, Origin::Asker(_)) => {
+            shared.checked().insert(&submission.bytes);
+            Ok(id)
+        }
         Ok(admission) => {
             let added = shared.pool().insert(shared.clock.now(), id, submission.bytes.clone(), admission);
             if added == Ok(true) && matches!(submission.origin, Origin::Client(_)) {
@@ -183,8 +201,9 @@ fn settle(
 fn known(
     shared: &Shared,
     view: &crate::ledger::View,
-    bytes: &Bytes,
+    submission: &Submission,
 ) -> Result<Result<TransactionId, TransactionId>, SubmitError> {
+    let bytes = &submission.bytes;
     if bytes.len() > TRANSACTION_BYTES_MAX {
         return Err(SubmitError::TooLarge { len: bytes.len() as u64, limit: TRANSACTION_BYTES_MAX as u64 });
     }
@@ -194,6 +213,7 @@ fn known(
     }
     match view.chain().transaction(&id) {
         Ok(Some(_)) => Ok(Ok(id)),
+        Ok(None) if matches!(submission.origin, Origin::Asker(_)) => Ok(Err(id)),
         Ok(None) => shared.pool().room(bytes.len()).map(|()| Err(id)),
         Err(error) => Err(SubmitError::Unavailable(error.to_string())),
     }

@@ -7,7 +7,8 @@
 //! 3. `core`: the loop; persist, then sign, then send; commit, then announce.
 //! 4. [`ledger`] and [`layout`]: judging, building and storing blocks. `execute`: a block's effect on a view of the state.
 //! 5. [`signer`]: the key and its durable guard. [`pool`] and `intake`: transactions that wait.
-//! 6. `sync`: catch-up. `router` and `wire`: what peers say. `requests`: what clients ask.
+//! 6. `own`: a service's own ledger. `checked`: what was judged without being taken.
+//! 7. `sync`: catch-up. `router` and `wire`: what peers say. `requests`: what clients ask.
 
 pub mod config;
 pub mod key;
@@ -20,10 +21,12 @@ pub mod registry;
 pub mod signer;
 
 mod backup;
+mod checked;
 mod core;
 mod execute;
 mod intake;
 mod metrics;
+mod own;
 mod requests;
 mod router;
 mod shared;

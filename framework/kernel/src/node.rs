@@ -10,7 +10,7 @@ use quorate::{
     discovery::{DiscoveryCommand, DiscoveryContext},
     node::{Head, NodeHandle, TransactionState, Unavailable},
     plugin::SetupError,
-    service::{ServiceCommand, ServiceContext},
+    service::{Ledgers, Rules, ServiceCommand, ServiceContext},
     transport::{COMMANDS_MAX, EVENTS_MAX, Identity, Io, Purpose, TransportCommand, TransportContext},
 };
 use tokio::{
@@ -25,6 +25,7 @@ use crate::{
     intake::{self, INTAKE_MAX},
     key::{KeyError, NodeKey},
     ledger::{Ledger, LedgerError},
+    own::{Opened, Opener},
     pool::Pool,
     requests::{Back, Front},
     router::{self, Router, SERVE_MAX},
@@ -111,6 +112,8 @@ pub struct Running {
     released: Option<oneshot::Receiver<Infallible>>,
     tasks: Vec<JoinHandle<()>>,
     ended: mpsc::Receiver<Result<(), NodeError>>,
+    /// Ledgers of its services' own.
+    own: Arc<Opened>,
 }
 
 fn setup(slot: &str, name: &str) -> impl FnOnce(SetupError) -> StartError {
@@ -135,9 +138,10 @@ impl Node {
             .map_err(io(format!("data_dir {}", assembly.node.data_dir.display())))?;
         let mut start = Starting::new(assembly, options, key);
         // What can fail comes before what runs.
-        let services = start.make_services()?;
-        if start.assembly.chain.is_some() {
-            start.chain()?;
+        let rules = start.rules()?;
+        let services = start.make_services(rules.as_ref())?;
+        if let Some(rules) = rules {
+            start.chain(rules)?;
         }
         start.run_services(services);
         Ok(start.running)
@@ -148,6 +152,16 @@ impl Running {
     /// The node, for asking.
     pub fn handle(&self) -> NodeHandle {
         self.handle.clone()
+    }
+
+    /// The newest final block since the start.
+    pub(crate) fn heads(&self) -> watch::Receiver<Option<Arc<Head>>> {
+        self.heads.clone()
+    }
+
+    /// Gives away what [`Running::failed`] waits for.
+    pub(crate) fn take_ended(&mut self) -> mpsc::Receiver<Result<(), NodeError>> {
+        std::mem::replace(&mut self.ended, mpsc::channel(1).1)
     }
 
     /// Where it listens: what, and the address.
@@ -199,6 +213,9 @@ impl Running {
             if tokio::time::timeout_at(deadline, task).await.is_err() {
                 tracing::warn!("a part did not stop in time");
             }
+        }
+        for own in self.own.take() {
+            Box::pin(own.stop()).await;
         }
         if let Some(released) = self.released
             && tokio::time::timeout_at(deadline, released).await.is_err()
@@ -254,6 +271,7 @@ impl Starting {
                 services: Vec::new(),
                 tasks: Vec::new(),
                 ended: failed,
+                own: Arc::default(),
             },
             heads,
             ended,
@@ -273,19 +291,27 @@ impl Starting {
         }));
     }
 
-    fn chain(&mut self) -> Result<(), StartError> {
+    /// By what the chain is checked, if there is one.
+    fn rules(&self) -> Result<Option<Rules>, StartError> {
+        let Some(chain) = &self.assembly.chain else { return Ok(None) };
+        let application = chain
+            .application
+            .build(chain.genesis.chain_id(), &chain.genesis.application_settings(), &chain.application_slot.settings)
+            .map_err(setup("application", &chain.application_slot.plugin))?;
+        let finality =
+            chain.finality.proof(&chain.context).map_err(setup("consensus", &chain.consensus_slot.plugin))?;
+        Ok(Some(Rules { genesis: Arc::new(chain.genesis.clone()), finality, application }))
+    }
+
+    fn chain(&mut self, rules: Rules) -> Result<(), StartError> {
         let Some(chain) = self.assembly.chain.take() else { return Ok(()) };
+        let Rules { application, finality, .. } = rules;
         let name = |settings: &crate::config::SlotConfig| settings.plugin.clone();
         let storage_name = name(&chain.storage_slot);
         let settings: Settings = chain.storage_slot.settings.clone();
         let storage =
             chain.storage.open(&settings, &self.assembly.node.data_dir).map_err(setup("storage", &storage_name))?;
-        let application = chain
-            .application
-            .build(chain.genesis.chain_id(), &chain.genesis.application_settings(), &chain.application_slot.settings)
-            .map_err(setup("application", &name(&chain.application_slot)))?;
         let consensus_name = name(&chain.consensus_slot);
-        let finality = chain.finality.proof(&chain.context).map_err(setup("consensus", &consensus_name))?;
         let engine = chain.consensus.build(&chain.context).map_err(setup("consensus", &consensus_name))?;
         let (ledger, view) = Ledger::open(chain.genesis, application, finality, storage)?;
         let signer = self.signer(&ledger)?;
@@ -450,8 +476,15 @@ impl Starting {
     }
 
     /// Makes every service, with its name; their sockets are bound then.
-    fn make_services(&mut self) -> Result<Vec<MadeService>, StartError> {
+    fn make_services(&mut self, rules: Option<&Rules>) -> Result<Vec<MadeService>, StartError> {
         let mut made = Vec::new();
+        let ledgers: Arc<dyn Ledgers> = Arc::new(Opener {
+            registry: self.assembly.registry.clone(),
+            version: self.version,
+            runtime: tokio::runtime::Handle::current(),
+            ended: self.ended.clone(),
+            opened: Arc::clone(&self.running.own),
+        });
         for (at, (plugin, slot)) in std::mem::take(&mut self.assembly.services).into_iter().enumerate() {
             let data_dir: PathBuf = self.assembly.node.data_dir.join("services").join(format!("{at}-{}", slot.plugin));
             let context = ServiceContext {
@@ -462,6 +495,8 @@ impl Starting {
                 data_dir,
                 loopback_only: self.key.is_development(),
                 admin_token: self.admin_token.clone(),
+                rules: rules.cloned(),
+                ledgers: Some(Arc::clone(&ledgers)),
             };
             let service = plugin.build(&slot.settings, context).map_err(setup("service", &slot.plugin))?;
             made.push((slot.plugin, service));

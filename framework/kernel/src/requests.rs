@@ -67,7 +67,14 @@ impl Node for Front {
 impl Back {
     fn call(&self, request: Request, reply: Reply) {
         match request {
-            Request::Submit(bytes) => self.submit(bytes, Box::new(move |result| reply(Response::Submitted(result)))),
+            Request::Submit(bytes) => {
+                let reply: SubmitReply = Box::new(move |result| reply(Response::Submitted(result)));
+                self.hand_in(Submission { bytes, origin: Origin::Client(reply) });
+            }
+            Request::Check(bytes) => {
+                let reply: SubmitReply = Box::new(move |result| reply(Response::Checked(result)));
+                self.hand_in(Submission { bytes, origin: Origin::Asker(reply) });
+            }
             Request::Backup { directory } => self.backup.start(Arc::clone(&self.shared), directory, reply),
             other => reply(self.answer(other).unwrap_or_else(|error| {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request could not be answered");
@@ -76,8 +83,8 @@ impl Back {
         }
     }
 
-    fn submit(&self, bytes: Bytes, reply: SubmitReply) {
-        let rejected = match self.intake.try_send(Submission { bytes, origin: Origin::Client(reply) }) {
+    fn hand_in(&self, submission: Submission) {
+        let rejected = match self.intake.try_send(submission) {
             Ok(()) => return,
             Err(rejected) => rejected,
         };
@@ -92,9 +99,7 @@ impl Back {
                 (submission, SubmitError::Unavailable("the node is stopping".into()))
             }
         };
-        if let Origin::Client(reply) = submission.origin {
-            reply(Err(error));
-        }
+        submission.origin.answer(Err(error));
     }
 
     fn answer(&self, request: Request) -> Result<Response, StorageError> {

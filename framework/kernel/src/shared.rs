@@ -8,13 +8,14 @@ use std::{
 };
 
 use quorate::{
-    Height, Instant, PeerId, PublicKey, Timestamp,
+    Bytes, Height, Instant, PeerId, PublicKey, Timestamp, TransactionId,
     consensus::EngineStatus,
     node::{EVIDENCE_LIST_MAX, EvidenceRecord, Health, NodeStatus, PeerStatus, RefusedPeer},
 };
 use tokio::sync::oneshot;
 
 use crate::{
+    checked::Checked,
     ledger::{Ledger, View},
     metrics::Metrics,
     pool::Pool,
@@ -129,6 +130,7 @@ pub(crate) struct Shared {
     pool: Mutex<Pool>,
     peers: Mutex<PeerTable>,
     board: Mutex<Board>,
+    checked: Mutex<Checked>,
     /// The last field, dropped after the store: whoever waits at the other end knows that it is closed.
     _held: oneshot::Sender<Infallible>,
 }
@@ -152,6 +154,7 @@ impl Shared {
             pool: Mutex::new(pool),
             peers: Mutex::default(),
             board: Mutex::default(),
+            checked: Mutex::default(),
             _held: held,
         }
     }
@@ -170,6 +173,15 @@ impl Shared {
 
     pub(crate) fn peers(&self) -> MutexGuard<'_, PeerTable> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn checked(&self) -> MutexGuard<'_, Checked> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a transaction's costly check was done here before.
+    pub(crate) fn known_good(&self, id: &TransactionId, bytes: &Bytes) -> bool {
+        self.pool().get(id) == Some(bytes) || self.checked().contains(bytes)
     }
 
     pub(crate) fn board(&self) -> MutexGuard<'_, Board> {

@@ -71,6 +71,8 @@ fn context(data_dir: &Path) -> ServiceContext {
         data_dir: data_dir.to_owned(),
         loopback_only: true,
         admin_token: None,
+        rules: None,
+        ledgers: None,
     }
 }
 

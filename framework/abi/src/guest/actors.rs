@@ -130,7 +130,9 @@ impl<E: Exported<dyn ServicePlugin>> Kind for OfService<E> {
         let ActorContext { name, version, data_dir, loopback_only, admin_token, .. } = context;
         let (node, data_dir) = (NodeHandle::new(Arc::new(remote)), PathBuf::from(data_dir));
         let admin_token = admin_token.map(Arc::from);
-        let context = ServiceContext { name, version, node, identity, data_dir, loopback_only, admin_token };
+        let (rules, ledgers) = (None, None);
+        let context =
+            ServiceContext { name, version, node, identity, data_dir, loopback_only, admin_token, rules, ledgers };
         let service = E::plugin().build(settings, context)?;
         let listening = service.listening().into_iter().map(|address| (Purpose::Rpc, address.to_string()));
         let about = ActorAbout { listening: listening.collect(), advertised: Vec::new() };

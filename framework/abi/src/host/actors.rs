@@ -138,7 +138,7 @@ impl ServicePlugin for LibraryActor {
     }
 
     fn build(&self, settings: &Settings, context: ServiceContext) -> Result<Box<dyn Service>, SetupError> {
-        let ServiceContext { name, version, node, identity, data_dir, loopback_only, admin_token } = context;
+        let ServiceContext { name, version, node, identity, data_dir, loopback_only, admin_token, .. } = context;
         let Some(data_dir) = data_dir.to_str().map(str::to_owned) else {
             let message = format!("data_dir {} is not UTF-8, as a plugin in a library needs", data_dir.display());
             return Err(SetupError::Other(message));

@@ -71,6 +71,8 @@ pub enum Answer {
     BackedUp(Height),
     /// [`Response::Unavailable`].
     Unavailable(String),
+    /// [`Response::Checked`].
+    Checked(Result<TransactionId, SubmitError>),
 }
 
 impl From<FinalBlock> for FinalBlockAnswer {
@@ -101,6 +103,7 @@ impl From<Response> for Answer {
             Response::Blocks(blocks) => Self::Blocks(blocks),
             Response::BackedUp(height) => Self::BackedUp(height),
             Response::Unavailable(why) => Self::Unavailable(why),
+            Response::Checked(result) => Self::Checked(result),
             _ => Self::Unavailable("this version of the plugin boundary does not carry the answer".into()),
         }
     }
@@ -136,6 +139,7 @@ impl TryFrom<Answer> for Response {
             Answer::Blocks(blocks) => Self::Blocks(blocks),
             Answer::BackedUp(height) => Self::BackedUp(height),
             Answer::Unavailable(why) => Self::Unavailable(why),
+            Answer::Checked(result) => Self::Checked(result),
         })
     }
 }

@@ -65,6 +65,8 @@ pub struct Assembly {
     pub plugins: Vec<(SlotConfig, Descriptor)>,
     /// What an operator should know.
     pub warnings: Vec<String>,
+    /// All plugins that the program has, for ledgers which services open.
+    pub registry: Registry,
 }
 
 /// The plugins of the services, each with its table.
@@ -108,9 +110,12 @@ impl<'a> Check<'a> {
         if let (Some(node), Some(chain)) = (&node, &chain) {
             self.check_key(node, &chain.genesis);
         }
-        let Self { errors, warnings, plugins, .. } = self;
+        let Self { errors, warnings, plugins, registry, .. } = self;
+        let registry = registry.clone();
         match node {
-            Some(node) if errors.is_empty() => Ok(Assembly { node, pool, chain, services, plugins, warnings }),
+            Some(node) if errors.is_empty() => {
+                Ok(Assembly { node, pool, chain, services, plugins, warnings, registry })
+            }
             _ => Err(errors),
         }
     }

@@ -231,7 +231,7 @@ fn read_file(path: &Path, environment: &[(String, String)]) -> Result<Draft, Vec
 }
 
 /// A file's text of `max` bytes at most, or in words why there is none.
-fn read_text(path: &Path, max: usize) -> Result<String, String> {
+pub(crate) fn read_text(path: &Path, max: usize) -> Result<String, String> {
     let cannot = |error: std::io::Error| format!("could not be read: {error}");
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();

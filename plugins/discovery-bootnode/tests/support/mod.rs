@@ -117,6 +117,8 @@ pub(crate) fn service_context() -> ServiceContext {
         data_dir: std::env::temp_dir(),
         loopback_only: true,
         admin_token: None,
+        rules: None,
+        ledgers: None,
     }
 }
 
