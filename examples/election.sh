@@ -30,7 +30,7 @@ refused() {
     printf 'refused, as it should be: %s\n' "$(tail -1 <<<"$said" | cut -c1-150)"
 }
 
-"$QUORATE" devnet --dir "$NET" --ports-from "$PORTS" --application voting --block-interval-ms 0 --delta-ms 100 \
+"$QUORATE" devnet --dir "$NET" --ports-from "$PORTS" --block-interval-ms 0 --delta-ms 100 \
     >"$DIR/devnet.log" 2>&1 &
 DEVNET=$!
 stop() { kill -TERM "$DEVNET" 2>/dev/null || true; wait "$DEVNET" 2>/dev/null || true; }

@@ -23,7 +23,7 @@ const SECONDS_OPEN: &str = "45";
 const WITHIN: Duration = Duration::from_secs(240);
 
 /// Ports of a devnet with three validators.
-const PORTS: u16 = 9;
+const PORTS: u16 = 10;
 
 fn free_ports() -> u16 {
     let rows = (0..100).map(|row| 22_000 + (std::process::id() as u16 % 100 + row) % 100 * PORTS);

@@ -43,6 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("plugins/kv", &["quorate", "quorate-testkit"]),
     // Cryptography and formats, which the auditor and the booth's counterpart share with the application.
     ("ballot", &["quorate"]),
+    ("plugins/gateway", &["quorate", "quorate-ballot", "quorate-client", "quorate-testkit"]),
     ("client", &["quorate", "quorate-kv", "quorate-poa", "quorate-solo"]),
     ("plugins/voting", &["quorate", "quorate-ballot", "quorate-testkit"]),
     // A program of one's own: the kernel and the plugins that one picks.
@@ -87,6 +88,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "quorate-storage-fjall",
             "quorate-transport-http",
             "quorate-discovery-bootnode",
+            "quorate-gateway",
             "quorate-kv",
             "quorate-voting",
             "quorate-ballot",

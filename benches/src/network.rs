@@ -24,8 +24,8 @@ use crate::{
 /// Validators of every network here.
 pub(crate) const VALIDATORS: u16 = 3;
 
-/// Ports of one network: bootnode, RPC and peer of each validator, gateway (not run) and its peer port.
-const PORTS: u16 = 2 * VALIDATORS + 3;
+/// Ports of one network: bootnode, RPC and peer of each validator, gateway with the peer and RPC port of its node.
+const PORTS: u16 = 2 * VALIDATORS + 4;
 
 /// Ports are looked for from here on: below those that systems give to outgoing connections.
 const PORTS_FROM: u16 = 20_000;

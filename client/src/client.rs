@@ -310,6 +310,12 @@ impl Client {
         sorted.into_iter().map(|(_, one)| one).collect()
     }
 
+    /// Whether anybody may be asked now: not when all rest after failures.
+    pub fn can_ask(&self) -> bool {
+        let now = Instant::now();
+        self.validators().iter().any(|one| one.state().rests(now).is_none())
+    }
+
     /// Nobody gave an answer.
     pub(crate) fn unavailable(&self, asked: Vec<Asked>) -> ClientError {
         let now = Instant::now();

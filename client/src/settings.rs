@@ -70,8 +70,12 @@ impl Settings {
         }
     }
 
-    /// Checks everything.
-    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+    /// Whether a client can be made of them.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`].
+    pub fn check(&self) -> Result<(), SettingsError> {
         if self.validators.is_empty() && self.bootnode.is_none() {
             return Err(SettingsError::Nobody);
         }

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use quorate::{Application, FinalityProof, Genesis, Settings, consensus::Context, plugin::StoragePlugin};
 use quorate_bft_tendermint::TendermintPlugin;
 use quorate_discovery_bootnode::{BootnodeDiscoveryPlugin, RegistryServicePlugin, StaticDiscoveryPlugin};
+use quorate_gateway::{GatewayPlugin, OutboxPlugin};
 use quorate_kernel::registry::Registry;
 use quorate_kv::KvPlugin;
 use quorate_poa::PoaPlugin;
@@ -39,7 +40,9 @@ pub fn registry() -> Registry {
         .with_discovery(StaticDiscoveryPlugin)
         .with_application(KvPlugin)
         .with_application(VotingPlugin)
+        .with_application(OutboxPlugin)
         .with_service(RegistryServicePlugin::default())
+        .with_service(GatewayPlugin)
         .with_libraries(Libraries)
 }
 

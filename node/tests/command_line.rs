@@ -308,7 +308,7 @@ fn the_shipped_configs_are_what_init_writes_with_development_keys() {
             }
         }
     }
-    assert_eq!(names.len(), 7 + 5, "{names:?}");
+    assert_eq!(names.len(), 7 + 6, "{names:?}");
     for name in names {
         let text =
             fs::read_to_string(shipped.join(&name)).unwrap_or_else(|error| panic!("{}: {error}", name.display()));

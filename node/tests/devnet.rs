@@ -20,7 +20,7 @@ const QUORATE: &str = env!("CARGO_BIN_EXE_quorate");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ports which a network of three validators needs.
-const PORTS: u16 = 9;
+const PORTS: u16 = 10;
 
 fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -137,7 +137,8 @@ fn none_left(pids: &[u64]) {
 fn a_network_starts_survives_a_kill_stops_and_goes_on() {
     let mut devnet = Devnet::new();
     let from = devnet.ports_from.to_string();
-    let nodes = devnet.start(&["--ports-from", &from, "--block-interval-ms", "0", "--delta-ms", "50"]);
+    let kv = ["--application", "kv", "--block-interval-ms", "0", "--delta-ms", "50"];
+    let nodes = devnet.start(&[&["--ports-from", &from], &kv[..]].concat());
     let column = |key: &str| nodes.iter().map(|node| node[key].as_str().unwrap()).collect::<Vec<_>>();
     assert_eq!(column("name"), ["bootnode", "validator-1", "validator-2", "validator-3", "backend"]);
     assert_eq!(column("role"), ["bootnode", "validator", "validator", "validator", "gateway"]);

@@ -89,7 +89,7 @@ async fn final_receipt(node: &NodeHandle, transaction: quorate::Bytes) -> Receip
 fn decide() -> Decided {
     let folder = tempfile::tempdir().unwrap();
     let network = folder.path().join("net");
-    let options = ["--block-interval-ms", "0", "--delta-ms", "20", "--ports-from", "9300"];
+    let options = ["--application", "kv", "--block-interval-ms", "0", "--delta-ms", "20", "--ports-from", "9300"];
     exits(&[&["init", "--dir", text(&network)], options.as_slice()].concat(), 0);
     let genesis = Genesis::parse("g", &fs::read_to_string(network.join("genesis.toml")).unwrap()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

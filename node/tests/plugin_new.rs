@@ -137,7 +137,8 @@ impl Devnet {
     fn init() -> (tempfile::TempDir, u16) {
         let (folder, ports) = (tempfile::tempdir().unwrap(), free_ports());
         let ports_from = ports.to_string();
-        let init = ["init", "--dir", "net", "--block-interval-ms", "100", "--ports-from", &ports_from];
+        let init =
+            ["init", "--dir", "net", "--application", "kv", "--block-interval-ms", "100", "--ports-from", &ports_from];
         succeeds(quorate(folder.path(), &init), "init");
         (folder, ports)
     }

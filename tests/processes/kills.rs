@@ -161,7 +161,8 @@ fn a_kill_in_the_first_milliseconds_of_the_first_start_leaves_a_node_that_starts
     let folder = tempfile::tempdir().unwrap();
     let (from, template) = (free_ports(5), folder.path().join("template"));
     let (ports, directory) = (from.to_string(), template.to_str().unwrap());
-    let (code, told) = quorate(&["init", "--dir", directory, "--validators", "1", "--ports-from", &ports]);
+    let (code, told) =
+        quorate(&["init", "--dir", directory, "--validators", "1", "--application", "kv", "--ports-from", &ports]);
     assert_eq!(code, Some(0), "{told}");
     let url = format!("http://127.0.0.1:{}", from + 1);
     let start = |directory: &Path, new_validator: bool| {

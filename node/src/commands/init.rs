@@ -7,7 +7,10 @@ use std::{
 
 use clap::Args;
 use quorate::Hash;
-use quorate_ballot::random::{Draw as _, SystemDraw};
+use quorate_ballot::{
+    group::SecretScalar,
+    random::{Draw as _, SystemDraw},
+};
 use quorate_kernel::{
     key::{DEVELOPMENT_NAMES, KeyError, NodeKey},
     signer::{GuardError, create_guard, guard_path},
@@ -94,14 +97,34 @@ pub fn write(directory: &Directory, options: &NetworkOptions) -> Result<(), Fail
     })
 }
 
+/// Where the key of an election admin is, in a network's folder.
+pub const ELECTION_ADMIN: &str = "keys/election-admin.secret.json";
+
 /// Makes the key of an election admin, for trials: its file has no passphrase.
 fn election_admin(directory: &Path) -> Result<Hash, Failure> {
     let no_key = |_| Failure::failed("no key could be made: the operating system gives no random bytes");
     let secret = SystemDraw.secret().map_err(no_key)?;
+    save_admin(directory, &secret)?;
+    Ok(Hash::new(*secret.public().as_bytes()))
+}
+
+fn save_admin(directory: &Path, secret: &SecretScalar) -> Result<(), Failure> {
     let bytes = Unlocked::new(*secret.expose().as_bytes());
     let file = SecretFile::new(Role::Admin, &secret.public(), None, &bytes, None)?;
-    file.save_new(&directory.join("keys").join("election-admin.secret.json"))?;
-    Ok(Hash::new(*secret.public().as_bytes()))
+    file.save_new(&directory.join(ELECTION_ADMIN))
+}
+
+/// The well-known key of the election admin of `node-configs`, which everybody can compute.
+fn development_admin() -> Result<SecretScalar, Failure> {
+    let seed = Hash::of(&[b"quorate development key: election-admin"]);
+    SecretScalar::decode(&canonical(*seed.as_bytes())).map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// Below the group's order: the highest four bits are cleared.
+fn canonical(mut bytes: [u8; 32]) -> [u8; 32] {
+    let [.., last] = &mut bytes;
+    *last &= 0x0f;
+    bytes
 }
 
 /// The plan of the network with development keys, which `node-configs` is.
@@ -110,9 +133,9 @@ fn election_admin(directory: &Path) -> Result<Hash, Failure> {
 ///
 /// A usage error for ports that do not fit, or more validators than there are development keys.
 pub fn development_plan(options: &NetworkOptions) -> Result<Plan, Failure> {
-    let options = NetworkOptions { chain_name: Some("quorate-development".into()), ..options.clone() };
+    let mut options = NetworkOptions { chain_name: Some("quorate-development".into()), ..options.clone() };
     if options.choose()?.is_voting() && options.election_admin.is_empty() {
-        return Err(Failure::usage("--development --application voting: name the --election-admin"));
+        options.election_admin.push(Hash::new(*development_admin()?.public().as_bytes()));
     }
     let names: Vec<String> = (1..=options.validator_count()).map(|number| format!("validator-{number}")).collect();
     if let Some(name) = names.iter().find(|name| !DEVELOPMENT_NAMES.contains(&name.as_str())) {
@@ -132,6 +155,10 @@ fn write_development(directory: &Directory, options: &NetworkOptions) -> Result<
         let validators = plan.validators.iter().map(|member| member.name.as_str());
         for name in validators.chain(["bootnode", "backend"]) {
             NodeKey::development(name).save_new(&key_path(path, name)).map_err(key_failure)?;
+        }
+        let admin = development_admin()?;
+        if plan.election_admins.contains(&Hash::new(*admin.public().as_bytes())) {
+            save_admin(path, &admin)?;
         }
         Ok(network::render(&plan))
     })

@@ -21,7 +21,7 @@ fn program() -> String {
 }
 
 /// How to submit and ask, by the network's application.
-fn how_to_submit(directory: &Path, rpc: &str) -> String {
+fn how_to_submit(directory: &Path, rpc: &str, gateway: Option<&str>) -> String {
     let (quorate, name) = (program(), directory.join("genesis.toml"));
     let genesis =
         std::fs::read_to_string(&name).ok().and_then(|text| quorate::Genesis::parse("genesis.toml", &text).ok());
@@ -30,11 +30,16 @@ fn how_to_submit(directory: &Path, rpc: &str) -> String {
             "Submit   {quorate} kv put --rpc {rpc} --key-seed alice --wait greeting hello\n\
              Ask      {quorate} kv get --rpc {rpc} --key-seed alice greeting"
         ),
-        Some("voting") => format!(
-            "Begin    {quorate} election --help   the admin's key is {}\n\
-             Ask      {quorate} election list --rpc {rpc}",
-            directory.join("keys/election-admin.secret.json").display()
-        ),
+        Some("voting") => {
+            let backend = gateway.map_or_else(String::new, |url| {
+                format!("\nVote     curl -d @{}/demo/ballot-1.json {url}/api/votes/submit", directory.display())
+            });
+            format!(
+                "Begin    {quorate} election demo --dir {} --rpc {rpc}{backend}\n\
+                 Ask      {quorate} election list --rpc {rpc}",
+                directory.display()
+            )
+        }
         _ => format!("Submit   quorate_submit, by JSON-RPC at {rpc}\nAsk      quorate_query"),
     }
 }
@@ -59,7 +64,9 @@ pub(super) fn text(directory: &Path, children: &[Child]) -> String {
     let validators: Vec<&Child> = children.iter().filter(|child| child.member.role == Role::Validator).collect();
     let first = validators.first().map_or_else(String::new, |child| child.member.rpc_url());
     let all: String = validators.iter().map(|child| format!(" --rpc {}", child.member.rpc_url())).collect();
-    let how = how_to_submit(directory, &first);
+    let gateway = children.iter().find(|child| child.member.node_rpc_address.is_some());
+    let gateway = gateway.map(|child| child.member.rpc_url());
+    let how = how_to_submit(directory, &first, gateway.as_deref());
     let (table, directory, quorate) = (output::table(&rows), directory.display(), program());
     format!(
         "\nA network of {} runs in {directory}\n\n{table}\n

@@ -41,6 +41,8 @@ pub struct Member {
     pub data_dir: PathBuf,
     /// `host:port` for clients.
     pub rpc_address: String,
+    /// `host:port` of the JSON-RPC of a gateway's own node.
+    pub node_rpc_address: Option<String>,
     /// `host:port` for peers; a bootnode has none.
     pub peer_address: Option<String>,
 }
@@ -98,15 +100,22 @@ fn member(directory: &Path, file: &str, role: Role) -> Result<Member, Failure> {
         let found = lookup(&table, path).and_then(Value::as_str).map(str::to_owned);
         found.ok_or_else(|| wrong(&format!("`{}` is missing", path.join("."))))
     };
-    let (rpc_address, peer_address) = match role {
-        Role::Bootnode => (text_at(&["service", "0", "listen"])?, None),
-        _ => (text_at(&["transport", "rpc_listen"])?, Some(text_at(&["transport", "peer_listen"])?)),
+    let (rpc_address, node_rpc_address, peer_address) = match role {
+        Role::Bootnode => (text_at(&["service", "0", "listen"])?, None, None),
+        _ => {
+            let (rpc, peer) = (text_at(&["transport", "rpc_listen"])?, text_at(&["transport", "peer_listen"])?);
+            match lookup(&table, &["service", "0", "listen"]).and_then(Value::as_str) {
+                Some(gateway) if role == Role::Gateway => (gateway.to_owned(), Some(rpc), Some(peer)),
+                _ => (rpc, None, Some(peer)),
+            }
+        }
     };
     Ok(Member {
         name: text_at(&["node", "name"])?,
         role,
         data_dir: directory.join(text_at(&["node", "data_dir"])?),
         rpc_address,
+        node_rpc_address,
         peer_address,
         config,
     })
@@ -135,7 +144,8 @@ pub fn check_ports(members: &[Member]) -> Result<(), Failure> {
     let mut taken = Vec::new();
     for member in members {
         let peers = member.peer_address.iter().map(|address| (address, "peers"));
-        for (address, what) in std::iter::once((&member.rpc_address, "clients")).chain(peers) {
+        let node = member.node_rpc_address.iter().map(|address| (address, "clients of the node"));
+        for (address, what) in std::iter::once((&member.rpc_address, "clients")).chain(node).chain(peers) {
             if let Err(error) = TcpListener::bind(address.as_str()) {
                 taken.push(format!("{address} ({} of {}): {error}", what, member.name));
             }

@@ -81,6 +81,9 @@ struct Listed<'a> {
     pid: u32,
     rpc_url: String,
     p2p_url: Option<String>,
+    /// The JSON-RPC of a gateway's own node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_rpc_url: Option<String>,
     config: &'a Path,
     data_dir: &'a Path,
 }
@@ -253,6 +256,7 @@ async fn serve(directory: &Path, children: &[Child]) -> Result<(), Failure> {
             pid: child.pid,
             rpc_url: child.member.rpc_url(),
             p2p_url: child.member.p2p_url(),
+            node_rpc_url: child.member.node_rpc_address.as_ref().map(|address| format!("http://{address}")),
             config: &child.member.config,
             data_dir: &child.member.data_dir,
         })

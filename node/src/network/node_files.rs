@@ -59,7 +59,25 @@ fn storage(plan: &Plan) -> String {
     )
 }
 
-fn slots(plan: &Plan, consensus: &str, consensus_comment: &str, rpc_port: u16, peer_port: u16) -> String {
+/// Peers which a node knows without the bootnode.
+fn known_peers(plan: &Plan) -> String {
+    let mut text = "# The validators, which are found without the bootnode too.\n".to_owned();
+    for (member, index) in plan.validators.iter().zip(0u16..) {
+        let (name, key, port) = (quoted(&member.name), member.public_key, plan.ports.peer(index));
+        text.push_str(&format!(
+            "[[discovery.peer]]\nname = {name}\npublic_key = \"{key}\"\naddress = \"127.0.0.1:{port}\"\n"
+        ));
+    }
+    text
+}
+
+fn slots(
+    plan: &Plan,
+    consensus: &str,
+    consensus_comment: &str,
+    (rpc_port, peer_port): (u16, u16),
+    known_peers: &str,
+) -> String {
     format!(
         r#"
 # {consensus_comment}
@@ -81,7 +99,7 @@ peer_listen = "127.0.0.1:{peer_port}"
 plugin = "bootnode"
 # The bootnode's address. A node that started without it keeps trying; nodes that know each other go on without it.
 url = "http://127.0.0.1:{bootnode_port}"
-
+{known_peers}
 # What the chain is for: the plugin that genesis names. Its shared settings stand there.
 [application]
 plugin = {application}
@@ -104,18 +122,62 @@ pub fn validator(plan: &Plan, index: u16, member: &Member) -> String {
     let comment = "The plugin that genesis names. What all nodes must agree on stands there, not here.";
     let consensus =
         format!("plugin = {}\n{}", quoted(plan.chosen.consensus.as_str()), library("library", consensus_library(plan)));
-    text.push_str(&slots(plan, &consensus, comment, plan.ports.rpc(index), plan.ports.peer(index)));
+    text.push_str(&slots(plan, &consensus, comment, (plan.ports.rpc(index), plan.ports.peer(index)), ""));
     text
 }
 
-/// Renders the backend's file: a node that verifies every block and answers clients.
+/// Renders the backend's file: a node that verifies every block, and the gateway for voters beside it.
 pub fn backend(plan: &Plan) -> String {
-    let what = "backend: verifies every block from genesis on and answers clients; it has no vote.";
     let role = "follower: checks everything, signs nothing.";
-    let mut text = head(plan, what, "backend", "follower", role);
     let comment = "Only verifies what genesis' plugin decides.";
     let consensus = format!("plugin = \"follower\"\n{}", library("proof_library", consensus_library(plan)));
-    text.push_str(&slots(plan, &consensus, comment, plan.ports.gateway(), plan.ports.gateway_peer()));
+    if !plan.chosen.is_voting() {
+        let what = "backend: verifies every block from genesis on and answers clients; it has no vote.";
+        let mut text = head(plan, what, "backend", "follower", role);
+        text.push_str(&slots(plan, &consensus, comment, (plan.ports.gateway(), plan.ports.gateway_peer()), ""));
+        return text;
+    }
+    let what = "backend: takes votes over HTTP and forwards them to the validators, and verifies every block from genesis on; it has no vote.";
+    let mut text = head(plan, what, "backend", "follower", role);
+    let (rpc, peer) = (plan.ports.gateway_rpc(), plan.ports.gateway_peer());
+    text.push_str(&slots(plan, &consensus, comment, (rpc, peer), &known_peers(plan)));
+    text.push_str(&gateway(plan));
+    text
+}
+
+/// The gateway's table.
+fn gateway(plan: &Plan) -> String {
+    let mut text = format!(
+        r#"
+# Takes votes over HTTP, holds them until they are final, and tells results; the routes: GET /openapi.json.
+[[service]]
+plugin = "gateway"
+# Where voters' booths and operators ask.
+listen = "127.0.0.1:{}"
+# Asked for validators that are not listed below. It may be away, also at the start.
+bootnode = "http://127.0.0.1:{}"
+# Pages of these origins may ask from a browser, such as "https://booth.example".
+cors_origins = []
+# Votes which may be held at a time until they are final, and their bytes; beyond, votes are refused with 503.
+outbox_count_max = 50000
+outbox_bytes_max = 268435456
+# TLS, with a certificate chain and its key, both PEM:
+# [service.tls]
+# cert_file = "gateway.pem"
+# key_file = "gateway.key"
+
+# The validators to which votes are forwarded.
+"#,
+        plan.ports.gateway(),
+        plan.ports.bootnode()
+    );
+    for (member, index) in plan.validators.iter().zip(0u16..) {
+        let (rpc, peer) = (plan.ports.rpc(index), plan.ports.peer(index));
+        text.push_str(&format!(
+            "[[service.validator]]\nname = {}\nrpc_url = \"http://127.0.0.1:{rpc}\"\np2p_url = \"tcp://127.0.0.1:{peer}\"\n",
+            quoted(&member.name)
+        ));
+    }
     text
 }
 

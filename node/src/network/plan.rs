@@ -38,11 +38,11 @@ pub struct NetworkOptions {
     /// Bound on the delay between honest validators of poa, in milliseconds; byzantine-sync relies on it [default: 400]
     #[arg(long, value_name = "MS")]
     pub delta_ms: Option<u64>,
-    /// Use consecutive ports: bootnode P, RPC P+1.., peers P+N+1.., gateway P+2N+1 and P+2N+2 [default: 8546, 8001..,
-    /// 30303.., 8000 and 30303+N]
+    /// Use consecutive ports: bootnode P, RPC P+1.., peers P+N+1.., gateway P+2N+1, its node's peers and RPC P+2N+2 and P+2N+3
+    /// [default: 8546, 8001.., 30303.., 8000, 30303+N and 8001+N]
     #[arg(long, value_name = "P")]
     pub ports_from: Option<u16>,
-    /// The application's plugin [default: kv]
+    /// The application's plugin [default: voting]
     #[arg(long, value_name = "PLUGIN")]
     pub application: Option<String>,
     /// Who may draft elections on a chain of the application voting: a public key, may be repeated [default: a new key, in
@@ -83,12 +83,12 @@ impl NetworkOptions {
             return Err(Failure::usage(format!("--block-interval-ms: {plugin} has no such setting")));
         }
         let chosen = Chosen {
-            application: Choice::new(&found, Slot::Application, self.application.as_deref().unwrap_or("kv")),
+            application: Choice::new(&found, Slot::Application, self.application.as_deref().unwrap_or("voting")),
             storage: Choice::new(&found, Slot::Storage, self.storage.as_deref().unwrap_or("redb")),
             consensus,
         };
         if !self.election_admin.is_empty() && !chosen.is_voting() {
-            return Err(Failure::usage("--election-admin is an option of --application voting"));
+            return Err(Failure::usage("--election-admin is an option of the application voting"));
         }
         let consensus = match &chosen.consensus {
             ConsensusChoice::Library(plugin) => Some(plugin),

@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     VERSION,
-    fixed::stopped,
+    fixed::{Peer, checked, stopped},
     http::Endpoint,
     record::{PEER_SCHEME, Place, peer_address},
     source::{Report, Sequence, Source},
@@ -35,6 +35,12 @@ url = "http://127.0.0.1:8546"
 # urls = ["http://192.0.2.1:8546", "http://192.0.2.2:8546"]
 # Seconds between two rounds of saying that this node is there and asking for others: 1 to 120. The first ones are shorter.
 refresh_s = 30
+
+# Peers which are known without a bootnode, for each one; what a bootnode says of them later is newer. Optional.
+# [[discovery.peer]]
+# name = "validator-2"
+# public_key = "0x..."
+# address = "192.0.2.2:30303"
 "#;
 
 #[derive(Debug, Deserialize)]
@@ -44,10 +50,19 @@ struct ClientSettings {
     urls: Option<Vec<String>>,
     #[serde(default = "refresh_s")]
     refresh_s: u64,
+    #[serde(default)]
+    peer: Vec<Peer>,
 }
 
-/// What the settings say: each bootnode's URL, as written and taken apart, and the refresh.
-type Bootnodes = (Vec<(String, Endpoint)>, Duration);
+/// What the settings say.
+#[derive(Debug)]
+struct Bootnodes {
+    /// Each bootnode's URL, as written and taken apart.
+    endpoints: Vec<(String, Endpoint)>,
+    refresh: Duration,
+    /// Peers which are known without them.
+    peers: Vec<Peer>,
+}
 
 fn refresh_s() -> u64 {
     30
@@ -77,7 +92,12 @@ fn read(settings: &Settings) -> Result<Bootnodes, Vec<Diagnostic>> {
     if !(1..=120).contains(&read.refresh_s) {
         errors.push(settings.error("refresh_s", format!("refresh_s is {}; it must be 1 to 120", read.refresh_s)));
     }
-    if errors.is_empty() { Ok((endpoints, Duration::from_secs(read.refresh_s))) } else { Err(errors) }
+    let peers = checked(settings, read.peer).unwrap_or_else(|found| {
+        errors.extend(found);
+        Vec::new()
+    });
+    let refresh = Duration::from_secs(read.refresh_s);
+    if errors.is_empty() { Ok(Bootnodes { endpoints, refresh, peers }) } else { Err(errors) }
 }
 
 /// The discovery `bootnode`: signed records at one or more bootnodes.
@@ -96,7 +116,9 @@ impl DiscoveryPlugin for BootnodeDiscoveryPlugin {
     }
 
     fn build(&self, settings: &Settings, context: DiscoveryContext) -> Result<Box<dyn Discovery>, SetupError> {
-        let (endpoints, refresh) = read(settings)?;
+        let Bootnodes { endpoints, refresh, mut peers } = read(settings)?;
+        let own = context.identity.public_key();
+        peers.retain(|peer| peer.public_key != own);
         let place = peer_address(&context.peer_address).map(|address| Place {
             node_id: context.name.clone(),
             p2p_url: format!("{PEER_SCHEME}{address}"),
@@ -116,12 +138,13 @@ impl DiscoveryPlugin for BootnodeDiscoveryPlugin {
             known: BTreeMap::new(),
             registered: false,
         });
-        Ok(Box::new(BootnodeDiscovery { sources: sources.collect() }))
+        Ok(Box::new(BootnodeDiscovery { sources: sources.collect(), peers }))
     }
 }
 
 struct BootnodeDiscovery {
     sources: Vec<Source>,
+    peers: Vec<Peer>,
 }
 
 #[quorate::async_trait]
@@ -135,7 +158,13 @@ impl Discovery for BootnodeDiscovery {
             sources.spawn(source.run(reports.clone()));
         }
         drop(reports);
+        let peers = self.peers;
         let tell = async {
+            for peer in peers {
+                if io.events.send(peer.into()).await.is_err() {
+                    return Ok(());
+                }
+            }
             while let Some(report) = inbox.recv().await {
                 for event in view.take(report) {
                     if io.events.send(event).await.is_err() {

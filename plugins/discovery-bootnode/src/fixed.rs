@@ -26,10 +26,17 @@ const EXAMPLE: &str = r#"# One for each peer; this node itself may be among them
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Peer {
+pub(crate) struct Peer {
     name: String,
-    public_key: PublicKey,
+    pub(crate) public_key: PublicKey,
     address: String,
+}
+
+impl From<Peer> for DiscoveryEvent {
+    fn from(peer: Peer) -> Self {
+        let Peer { name, public_key, address } = peer;
+        DiscoveryEvent::Found { peer: public_key.into(), name, address }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,7 +47,12 @@ struct StaticSettings {
 }
 
 fn read(settings: &Settings) -> Result<Vec<Peer>, Vec<Diagnostic>> {
-    let StaticSettings { mut peer } = settings.parse()?;
+    let StaticSettings { peer } = settings.parse()?;
+    checked(settings, peer)
+}
+
+/// The peers of a file, their addresses in one form.
+pub(crate) fn checked(settings: &Settings, mut peer: Vec<Peer>) -> Result<Vec<Peer>, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut wrong = |message: String| errors.push(settings.error("peer", message));
     if peer.len() > PEERS_MAX {
@@ -98,11 +110,7 @@ struct StaticDiscovery {
 impl Discovery for StaticDiscovery {
     async fn run(self: Box<Self>, mut io: Io<DiscoveryCommand, DiscoveryEvent>) -> Result<(), DiscoveryError> {
         let detail = format!("{} peers in the file", self.peers.len());
-        let found = self.peers.into_iter().map(|Peer { name, public_key, address }| DiscoveryEvent::Found {
-            peer: public_key.into(),
-            name,
-            address,
-        });
+        let found = self.peers.into_iter().map(DiscoveryEvent::from);
         let tell = async {
             for event in std::iter::once(DiscoveryEvent::Source { reachable: true, detail }).chain(found) {
                 if io.events.send(event).await.is_err() {

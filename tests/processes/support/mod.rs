@@ -85,7 +85,7 @@ impl Network {
         Self {
             directory: tempfile::tempdir().unwrap(),
             nodes: Vec::new(),
-            ports_from: free_ports(2 * validators + 3),
+            ports_from: free_ports(2 * validators + 4),
             devnet: None,
             bootnode: None,
             children: BTreeMap::new(),
@@ -107,7 +107,8 @@ impl Network {
         let arguments = ["init", "--dir", directory, "--ports-from", &ports, "--validators", &count];
         let interval: &[&str] =
             if extra.contains(&"--block-interval-ms") { &[] } else { &["--block-interval-ms", "100"] };
-        let (code, told) = quorate(&[&arguments, interval, extra].concat());
+        let application: &[&str] = if extra.contains(&"--application") { &[] } else { &["--application", "kv"] };
+        let (code, told) = quorate(&[&arguments, interval, application, extra].concat());
         assert_eq!(code, Some(0), "{told}");
         for index in 1..=validators {
             network.add(&format!("validator-{index}"), from + index);
@@ -180,7 +181,7 @@ impl Network {
         drop(std::fs::remove_file(&list));
         let log = File::create(self.log_path("devnet")).unwrap();
         let child = Command::new(QUORATE)
-            .args(["devnet", "--no-gateway", "--block-interval-ms", "100"])
+            .args(["devnet", "--no-gateway", "--application", "kv", "--block-interval-ms", "100"])
             .arg("--dir")
             .arg(self.path())
             .args(["--ports-from", &self.ports_from.to_string()])

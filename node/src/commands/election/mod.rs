@@ -1,5 +1,6 @@
 //! `quorate election`: what officers do, and what anybody may see.
 
+mod demo;
 mod show;
 
 use std::path::PathBuf;
@@ -70,6 +71,11 @@ pub enum ElectionCommand {
     /// Show an election: question, dates, officers, how far it is
     #[command(after_help = "Example:\n  quorate election show 0xDRAFT")]
     Show(show::ShowArgs),
+    /// Open an election of throwaway keys for trying a network, with ballots that are ready to be sent
+    #[command(
+        after_help = "Example:\n  quorate election demo --dir devnet\n  curl -d @devnet/demo/ballot-1.json http://127.0.0.1:8000/api/votes/submit"
+    )]
+    Demo(demo::DemoArgs),
     /// Submit a transaction that was written to a file with --out
     #[command(after_help = "Example:\n  quorate election send draft.tx.json")]
     Send(SendArgs),
@@ -170,6 +176,7 @@ pub fn run(args: &ElectionArgs) -> Result<(), Failure> {
         ElectionCommand::Result(args) => block_on(show::result(args)),
         ElectionCommand::List(args) => block_on(show::list(args)),
         ElectionCommand::Show(args) => block_on(show::show(args)),
+        ElectionCommand::Demo(args) => block_on(demo::run(args)),
         ElectionCommand::Send(args) => block_on(send(args)),
     }
 }

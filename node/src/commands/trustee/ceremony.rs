@@ -86,6 +86,27 @@ struct Shown {
 }
 
 pub(super) async fn run(args: &CeremonyArgs) -> Result<(), Failure> {
+    match take_part(args).await? {
+        (trustee, Ok(transcript)) if args.json => {
+            output::json(&json!({ "done": true, "trustee": trustee, "transcript": transcript }))
+        }
+        (_, Ok(transcript)) => output::line(&format!(
+            "The key is made (transcript {transcript}). Keep {} and its passphrase: with them you decrypt.",
+            args.state.display()
+        )),
+        (trustee, Err(what)) if args.json => {
+            output::json(&json!({ "done": false, "trustee": trustee, "waiting_for": what }))
+        }
+        (_, Err(what)) => output::line(&format!("{what}. Do the same again later, or use --wait.")),
+    }
+}
+
+/// Does what is this trustee's to do; gives its number, and the transcript or what others must do first.
+///
+/// # Errors
+///
+/// [`Failure`].
+pub(crate) async fn take_part(args: &CeremonyArgs) -> Result<(u16, Result<Hex<32>, String>), Failure> {
     let file = SecretFile::load(&args.secret, &[Role::Trustee])?;
     let elections = Elections::at(&args.rpc)?;
     let (id, draft) = elections.draft(&args.draft).await?;
@@ -100,22 +121,8 @@ pub(super) async fn run(args: &CeremonyArgs) -> Result<(), Failure> {
     loop {
         match trustee.step().await? {
             Next::Sent => {}
-            Next::Done(transcript) => {
-                let transcript = Hex(transcript);
-                if args.json {
-                    return output::json(&json!({ "done": true, "trustee": number, "transcript": transcript }));
-                }
-                return output::line(&format!(
-                    "The key is made (transcript {transcript}). Keep {} and its passphrase: with them you decrypt.",
-                    args.state.display()
-                ));
-            }
-            Next::Others(what) if !args.wait => {
-                if args.json {
-                    return output::json(&json!({ "done": false, "trustee": number, "waiting_for": what }));
-                }
-                return output::line(&format!("{what}. Do the same again later, or use --wait."));
-            }
+            Next::Done(transcript) => return Ok((number, Ok(Hex(transcript)))),
+            Next::Others(what) if !args.wait => return Ok((number, Err(what))),
             Next::Others(what) => {
                 if told != what {
                     output::note(&what);

@@ -6,6 +6,8 @@ mod state;
 
 use clap::{Args, Subcommand};
 
+pub(crate) use ceremony::{CeremonyArgs, take_part};
+
 use crate::{exit::Failure, rpc::block_on};
 
 /// Examples for `--help`.
