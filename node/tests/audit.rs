@@ -105,7 +105,8 @@ impl FinalityProof for Credulous {
 }
 
 fn genesis() -> Genesis {
-    let plan = development_plan(&NetworkOptions::default()).unwrap();
+    let plan =
+        development_plan(&NetworkOptions { application: Some("kv".into()), ..NetworkOptions::default() }).unwrap();
     Genesis::parse("genesis.toml", &network::genesis(&plan)).unwrap()
 }
 

@@ -13,6 +13,8 @@
 pub(crate) mod application;
 mod index;
 pub(crate) mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::Path,
