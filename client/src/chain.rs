@@ -66,13 +66,15 @@ impl Client {
     /// [`ClientError`] when nobody answers.
     pub async fn chain_state(&self) -> Result<ChainState, ClientError> {
         let status = self.refresh_validator_status().await;
-        let mut failed: Vec<Asked> = status
+        // Whoever failed just now may still have a height, from before.
+        let (answering, silent): (Vec<_>, Vec<_>) =
+            status.iter().partition(|one| one.failures == 0 && one.status != Health::Unreachable);
+        let mut failed: Vec<Asked> = silent
             .iter()
-            .filter(|one| one.status == Health::Unreachable)
             .map(|one| Asked { validator: one.node_id.clone(), outcome: one.reason.clone().unwrap_or_default() })
             .collect();
-        let answering = status.iter().filter(|one| one.status != Health::Unreachable);
         let heads: Vec<HeadOf> = answering
+            .iter()
             .filter_map(|one| Some(HeadOf { validator: one.node_id.clone(), height: one.height?, hash: one.hash }))
             .collect();
         if heads.is_empty() {

@@ -132,19 +132,23 @@ impl Client {
     /// How each validator stands, by what was last heard of it.
     pub fn validator_status(&self) -> Vec<ValidatorStatus> {
         let (now, validators) = (Instant::now(), self.validators());
-        let best = best(&validators);
+        let best = best(&validators, now);
         validators.iter().map(|one| one.status(now, best, self.settings())).collect()
     }
 
     /// Asks every validator how it stands, also those that rest; and the bootnode, if there is one. Takes
-    /// [`Settings::attempt_timeout`] at most.
+    /// [`Settings::attempt_timeout`] at most, and that once more for validators which the bootnode names for the first time.
     pub async fn refresh_validator_status(&self) -> Vec<ValidatorStatus> {
-        self.ask_bootnode().await;
         let mut probes = tokio::task::JoinSet::new();
-        for validator in self.validators() {
+        let mut look_at = |validator: Arc<Validator>| {
             let client = self.clone();
             probes.spawn(async move { client.probe(&validator).await });
-        }
+        };
+        let known = self.validators();
+        known.iter().cloned().for_each(&mut look_at);
+        self.ask_bootnode().await;
+        let is_new = |one: &Arc<Validator>| !known.iter().any(|known| Arc::ptr_eq(known, one));
+        self.validators().into_iter().filter(is_new).for_each(look_at);
         while probes.join_next().await.is_some() {}
         self.validator_status()
     }
@@ -176,7 +180,10 @@ impl Client {
             let mut next = ask_bootnode;
             for validator in self.validators() {
                 let at = due.entry(validator.name().to_owned()).or_insert(now);
-                if *at <= now {
+                let rests = validator.state().rests(now);
+                if let Some(left) = rests.filter(|_| *at <= now) {
+                    *at = now + left;
+                } else if *at <= now {
                     let interval = self.settings().probe_interval;
                     *at = now + interval;
                     let client = self.clone();
@@ -256,6 +263,8 @@ impl Client {
 
     /// A validator said what can't be true: noted, and asked last for [`Settings::distrust`].
     pub(crate) fn caught(&self, validator: &Validator, what: String) {
+        // Some of it are the liar's own words, as many as it likes.
+        let what: String = what.chars().take(300).collect();
         validator.lied(&what, self.settings());
         self.disagree(Disagreement::Lie { validator: validator.name().into(), what });
     }
@@ -285,27 +294,29 @@ impl Client {
         }
     }
 
-    /// Who may be asked now, the best first: the healthy ones in turn, the least busy of them first, then the degraded ones. Those that rest after a failure
-    /// are left out.
+    /// Who may be asked now, the best first: the healthy ones and those never asked in turn, the least busy of them first, then the degraded ones, and
+    /// liars last. Those that rest after a failure are left out.
     pub(crate) fn candidates(&self) -> Vec<Arc<Validator>> {
         let (now, validators) = (Instant::now(), self.validators());
-        let best = best(&validators);
+        let best = best(&validators, now);
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
-        let count = validators.len().max(1);
-        let mut sorted: Vec<_> = validators
-            .iter()
-            .enumerate()
-            .filter_map(|(at, one)| {
-                let state = one.state();
-                if state.rests(now).is_some() {
-                    return None;
-                }
-                let (health, _) = state.health(now, best, self.settings());
-                drop(state);
-                // The first of the turn, unless it is much busier than others.
-                Some(((health, one.in_flight() / 4, at.wrapping_add(turn) % count), Arc::clone(one)))
-            })
-            .collect();
+        let mut of_rank: BTreeMap<u8, usize> = BTreeMap::new();
+        let mut awake = Vec::with_capacity(validators.len());
+        for one in &validators {
+            let state = one.state();
+            if state.rests(now).is_none() {
+                let rank = state.rank(now, best, self.settings());
+                let count = of_rank.entry(rank).or_default();
+                awake.push((rank, *count, Arc::clone(one)));
+                *count += 1;
+            }
+        }
+        // Those of one rank take turns among themselves, so that all get the share of one that is gone; unless one is much busier than others.
+        let place = |(rank, at, one): (u8, usize, Arc<Validator>)| {
+            let count = of_rank.get(&rank).copied().unwrap_or(1);
+            ((rank, one.in_flight() / 4, at.wrapping_add(turn) % count), one)
+        };
+        let mut sorted: Vec<_> = awake.into_iter().map(place).collect();
         sorted.sort_by_key(|(key, _)| *key);
         sorted.into_iter().map(|(_, one)| one).collect()
     }
@@ -319,8 +330,9 @@ impl Client {
     /// Nobody gave an answer.
     pub(crate) fn unavailable(&self, asked: Vec<Asked>) -> ClientError {
         let now = Instant::now();
-        let soonest = self.validators().iter().filter_map(|one| one.state().rests(now)).min();
-        let retry_after_ms = soonest.map_or(0, |left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)).max(1);
+        let soonest = self.validators().iter().map(|one| one.state().rests(now).unwrap_or_default()).min();
+        // Not before it is over.
+        let retry_after_ms = ms(soonest.unwrap_or_default()).saturating_add(1);
         ClientError::Unavailable { asked, retry_after_ms }
     }
 
@@ -364,8 +376,13 @@ impl Client {
     }
 }
 
-fn best(validators: &[Arc<Validator>]) -> u64 {
-    validators.iter().filter_map(|one| one.state().height()).max().unwrap_or(0)
+/// The height from which nobody should be far: where three say one, the highest that two have reached, as one voice must not make all
+/// others late. Liars have no voice.
+fn best(validators: &[Arc<Validator>], now: Instant) -> u64 {
+    let height = |one: &Arc<Validator>| Some(one.state()).filter(|state| !state.is_distrusted(now))?.height();
+    let mut heights: Vec<u64> = validators.iter().filter_map(height).collect();
+    heights.sort_unstable_by(|one, other| other.cmp(one));
+    heights.get(usize::from(heights.len() > 2)).copied().unwrap_or(0)
 }
 
 pub(crate) fn ms(duration: Duration) -> u64 {

@@ -84,6 +84,7 @@ pub(crate) struct State {
     failures: u32,
     timeouts: u32,
     failed: Option<(Failure, String)>,
+    failed_at: Option<Instant>,
     rests_until: Option<Instant>,
     lied: Option<(Instant, String)>,
 }
@@ -107,8 +108,20 @@ impl State {
         self.said = Some(said);
     }
 
-    /// No answer came. `jitter` is 0 to 255, drawn at random.
-    pub(crate) fn failed(&mut self, now: Instant, kind: Failure, why: String, jitter: u8, settings: &Settings) {
+    /// No answer came to what was asked at `begun`. `jitter` is 0 to 255, drawn at random.
+    pub(crate) fn failed(
+        &mut self,
+        begun: Instant,
+        now: Instant,
+        (kind, why): (Failure, String),
+        jitter: u8,
+        settings: &Settings,
+    ) {
+        // What was under way when another call failed fails for the same reason: once.
+        if self.failed_at.is_some_and(|at| begun < at) {
+            return;
+        }
+        self.failed_at = Some(now);
         self.failures = self.failures.saturating_add(1);
         self.timeouts = if kind == Failure::Timeout { self.timeouts.saturating_add(1) } else { 0 };
         if kind == Failure::Nonsense {
@@ -153,7 +166,27 @@ impl State {
         self.failures
     }
 
-    /// In a word, and why; `best` is the highest height that any validator says.
+    /// Whether it was caught, and is asked last for that.
+    pub(crate) fn is_distrusted(&self, now: Instant) -> bool {
+        self.lied.as_ref().is_some_and(|(until, _)| *until > now)
+    }
+
+    /// Its place among those who may be asked: the healthy and those never asked, the degraded, the unreachable, and liars.
+    pub(crate) fn rank(&self, now: Instant, best: u64, settings: &Settings) -> u8 {
+        if self.is_distrusted(now) {
+            return 3;
+        }
+        if self.seen.is_none() && self.failed.is_none() {
+            return 0;
+        }
+        match self.health(now, best, settings).0 {
+            Health::Healthy => 0,
+            Health::Degraded => 1,
+            Health::Unreachable => 2,
+        }
+    }
+
+    /// In a word, and why; `best` is the height from which nobody should be far.
     pub(crate) fn health(&self, now: Instant, best: u64, settings: &Settings) -> (Health, Option<String>) {
         match &self.failed {
             Some((Failure::Connection, why)) => return (Health::Unreachable, Some(why.clone())),
@@ -207,11 +240,11 @@ mod tests {
         let mut state = State::default();
         let mut rests = Vec::new();
         for _ in 0..8 {
-            state.failed(now, Failure::Connection, "refused".into(), 0, &settings);
+            state.failed(now, now, (Failure::Connection, "refused".into()), 0, &settings);
             rests.push(state.rests(now).unwrap().as_millis());
         }
         assert_eq!(rests, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
-        state.failed(now, Failure::Connection, "refused".into(), 255, &settings);
+        state.failed(now, now, (Failure::Connection, "refused".into()), 255, &settings);
         let shortest = state.rests(now).unwrap();
         assert!(shortest >= settings.backoff_max / 2 && shortest < settings.backoff_max, "{shortest:?}");
         assert_eq!(state.health(now, 0, &settings).0, Health::Unreachable);
@@ -223,9 +256,9 @@ mod tests {
     fn one_timeout_degrades_and_a_second_makes_unreachable() {
         let (settings, now) = (settings(), Instant::now());
         let mut state = State::default();
-        state.failed(now, Failure::Timeout, "late".into(), 0, &settings);
+        state.failed(now, now, (Failure::Timeout, "late".into()), 0, &settings);
         assert_eq!(state.health(now, 0, &settings).0, Health::Degraded);
-        state.failed(now, Failure::Timeout, "late".into(), 0, &settings);
+        state.failed(now, now, (Failure::Timeout, "late".into()), 0, &settings);
         assert_eq!(state.health(now, 0, &settings).0, Health::Unreachable);
     }
 

@@ -70,7 +70,12 @@ impl Http {
         let request = request.map_err(|error| NoAnswer::nonsense(error.to_string()))?;
         let exchange = async {
             let broke = |error: &dyn std::error::Error| NoAnswer { kind: Failure::Connection, why: causes(error) };
-            let response = self.0.request(request).await.map_err(|error| broke(&error))?;
+            let response = match self.0.request(request.clone()).await {
+                // It may have been closed while nobody looked; whatever is asked may be asked twice.
+                Err(error) if !error.is_connect() => self.0.request(request).await,
+                response => response,
+            };
+            let response = response.map_err(|error| broke(&error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {

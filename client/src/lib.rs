@@ -54,7 +54,7 @@ mod validator;
 pub use chain::{ChainState, HeadOf, Integrity};
 pub use client::{Client, DISAGREEMENTS_MAX, Disagreement};
 pub use elections::ElectionResults;
-pub use error::{Asked, ClientError, SubmitError, WaitError};
+pub use error::{Asked, ClientError, Last, SubmitError, WaitError};
 pub use health::{Health, ValidatorStatus};
 pub use quorate::service::Rules;
 pub use receipt::Confirmation;

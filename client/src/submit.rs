@@ -19,6 +19,9 @@ pub const BATCH_MAX: usize = 64;
 /// Bytes of transactions in one request at most, so that a validator's limit of 1 MiB is kept in hexadecimal.
 const BATCH_BYTES_MAX: usize = 400 << 10;
 
+/// Bytes of one transaction at most; a request with a longer one is turned away unread, whatever else is in it. Nodes take less.
+const TRANSACTION_BYTES_MAX: usize = (1 << 19) - 1024;
+
 /// Validators who must refuse before that is believed while others may still be asked.
 const REFUSALS: usize = 2;
 
@@ -101,7 +104,7 @@ impl Client {
         let job = |bytes: &Bytes| Job {
             id: self.transaction_id(bytes),
             bytes: bytes.clone(),
-            done: None,
+            done: is_too_large(bytes).map(Err),
             refused: Vec::new(),
             asked: Vec::new(),
             full: None,
@@ -196,6 +199,12 @@ impl Client {
         }
         Err(self.unavailable(job.asked).into())
     }
+}
+
+fn is_too_large(bytes: &Bytes) -> Option<SubmitError> {
+    let reason = || format!("transaction has {} bytes; a request holds {TRANSACTION_BYTES_MAX}", bytes.len());
+    (bytes.len() > TRANSACTION_BYTES_MAX)
+        .then(|| SubmitError::TooLarge { reason: reason(), by: vec!["this client".into()] })
 }
 
 /// The open ones in requests that are small enough.

@@ -82,7 +82,7 @@ impl Validator {
     /// It was caught with what can't be true.
     pub(crate) fn lied(&self, what: &str, settings: &Settings) {
         tracing::warn!(validator = self.name(), what, "a validator says what can't be true");
-        self.state().lied(Instant::now(), what.chars().take(300).collect(), settings);
+        self.state().lied(Instant::now(), what.into(), settings);
     }
 
     /// Makes calls in one request. An `Err` inside is the validator's answer; an `Err` outside is none, and counted.
@@ -117,24 +117,26 @@ impl Validator {
                 let failing = answers.iter().find_map(|one| one.as_ref().err().filter(|error| error.is_failure()));
                 match failing.map(|error| error.message.clone()) {
                     // It says itself that it can't.
-                    Some(why) if answers.iter().all(Result::is_err) => self.failed(Failure::Nonsense, why, settings),
+                    Some(why) if answers.iter().all(Result::is_err) => {
+                        self.failed(begun, Failure::Nonsense, why, settings);
+                    }
                     _ => self.state().answered(Instant::now(), took),
                 }
                 Ok(answers)
             }
             Err(no_answer) => {
-                self.failed(no_answer.kind, no_answer.why.clone(), settings);
+                self.failed(begun, no_answer.kind, no_answer.why.clone(), settings);
                 Err(no_answer)
             }
         }
     }
 
-    fn failed(&self, kind: Failure, why: String, settings: &Settings) {
+    fn failed(&self, begun: Instant, kind: Failure, why: String, settings: &Settings) {
         let mut jitter = [0u8];
         // Without randomness all rest equally long, which harms nobody.
         let _ = getrandom::fill(&mut jitter);
         let [jitter] = jitter;
-        self.state().failed(Instant::now(), kind, why, jitter, settings);
+        self.state().failed(begun, Instant::now(), (kind, why), jitter, settings);
     }
 
     /// One call.
@@ -159,13 +161,13 @@ impl Validator {
         let text = |key: &str| status.get(key).and_then(Value::as_str).map(str::to_owned);
         let Some(height) = status.get("height").and_then(Value::as_u64) else {
             let why = "a status without height";
-            self.failed(Failure::Nonsense, why.into(), settings);
+            self.failed(Instant::now(), Failure::Nonsense, why.into(), settings);
             return Err(NoAnswer::nonsense(why));
         };
         self.state().said(Said {
             height,
             hash: text("hash").and_then(|hash| hash.parse().ok()),
-            status: text("status").unwrap_or_default(),
+            status: text("status").unwrap_or_default().chars().take(40).collect(),
             detail: text("detail").map(|detail| detail.chars().take(300).collect()),
             quorum: status.pointer("/engine/quorum").and_then(Value::as_u64),
         });
