@@ -21,7 +21,10 @@ const QUORATE: &str = env!("CARGO_BIN_EXE_quorate");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Ports which a network of three validators needs.
-const PORTS: u16 = 9;
+const PORTS: u16 = 10;
+
+/// What [`Devnet::makes_final`] needs.
+const KV: [&str; 2] = ["--application", "kv"];
 
 fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -215,7 +218,7 @@ impl Drop for Devnet {
 fn a_new_consensus_keeps_its_contract_and_makes_a_network_final() {
     let made = Crate::new("consensus");
     let (_, network) = made.follow_readme();
-    let network = Devnet::of(&network);
+    let network = Devnet::of(&[&network[..], &KV.map(str::to_owned)].concat());
     network.makes_final();
     let genesis = fs::read_to_string(network.folder.path().join("net/genesis.toml")).unwrap();
     assert!(genesis.contains("plugin = \"my-consensus\"\n"), "{genesis}");
@@ -225,7 +228,8 @@ fn a_new_consensus_keeps_its_contract_and_makes_a_network_final() {
 fn a_new_store_keeps_its_contract_and_a_chain() {
     let made = Crate::new("storage");
     let (_, network) = made.follow_readme();
-    let network = Devnet::of(&[&network[..], &["--block-interval-ms".to_owned(), "0".to_owned()]].concat());
+    let network =
+        Devnet::of(&[&network[..], &KV.map(str::to_owned), &["--block-interval-ms", "0"].map(str::to_owned)].concat());
     network.makes_final();
     assert!(network.folder.path().join("net/data/validator-1/store").exists());
 }

@@ -223,7 +223,7 @@ fn the_operator_sees_exports_and_retries_what_is_held() {
 fn a_bootnode_that_is_gone_at_the_start_is_not_missed() {
     let mut voting = Voting::start(3, |_, text| {
         // Nothing but the bootnode, to find where to submit.
-        text[..text.find("# The validators to which votes are forwarded.").unwrap()].to_owned()
+        text[..text.find("validator = [\n").unwrap()].to_owned()
     });
     voting.network.kill_bootnode();
     voting.run_backend();

@@ -61,14 +61,14 @@ fn storage(plan: &Plan) -> String {
 
 /// Peers which a node knows without the bootnode.
 fn known_peers(plan: &Plan) -> String {
-    let mut text = "# The validators, which are found without the bootnode too.\n".to_owned();
-    for (member, index) in plan.validators.iter().zip(0u16..) {
+    let peers = plan.validators.iter().zip(0u16..).map(|(member, index)| {
         let (name, key, port) = (quoted(&member.name), member.public_key, plan.ports.peer(index));
-        text.push_str(&format!(
-            "[[discovery.peer]]\nname = {name}\npublic_key = \"{key}\"\naddress = \"127.0.0.1:{port}\"\n"
-        ));
-    }
-    text
+        format!("    {{ name = {name}, public_key = \"{key}\", address = \"127.0.0.1:{port}\" }},\n")
+    });
+    format!(
+        "# The validators' keys and addresses: they are found without the bootnode too.\npeer = [\n{}]\n",
+        peers.collect::<String>()
+    )
 }
 
 fn slots(
@@ -147,7 +147,13 @@ pub fn backend(plan: &Plan) -> String {
 
 /// The gateway's table.
 fn gateway(plan: &Plan) -> String {
-    let mut text = format!(
+    let validators = plan.validators.iter().zip(0u16..).map(|(member, index)| {
+        let (name, rpc, peer) = (quoted(&member.name), plan.ports.rpc(index), plan.ports.peer(index));
+        format!(
+            "    {{ name = {name}, rpc_url = \"http://127.0.0.1:{rpc}\", p2p_url = \"tcp://127.0.0.1:{peer}\" }},\n"
+        )
+    });
+    format!(
         r#"
 # Takes votes over HTTP, holds them until they are final, and tells results; the routes: GET /openapi.json.
 [[service]]
@@ -158,27 +164,22 @@ listen = "127.0.0.1:{}"
 bootnode = "http://127.0.0.1:{}"
 # Pages of these origins may ask from a browser, such as "https://booth.example".
 cors_origins = []
-# Votes which may be held at a time until they are final, and their bytes; beyond, votes are refused with 503.
+# Votes which may be held at a time until they are final; beyond, votes are refused with 503.
 outbox_count_max = 50000
+# And their bytes.
 outbox_bytes_max = 268435456
+# The validators to which votes are forwarded.
+validator = [
+{}]
 # TLS, with a certificate chain and its key, both PEM:
 # [service.tls]
 # cert_file = "gateway.pem"
 # key_file = "gateway.key"
-
-# The validators to which votes are forwarded.
 "#,
         plan.ports.gateway(),
-        plan.ports.bootnode()
-    );
-    for (member, index) in plan.validators.iter().zip(0u16..) {
-        let (rpc, peer) = (plan.ports.rpc(index), plan.ports.peer(index));
-        text.push_str(&format!(
-            "[[service.validator]]\nname = {}\nrpc_url = \"http://127.0.0.1:{rpc}\"\np2p_url = \"tcp://127.0.0.1:{peer}\"\n",
-            quoted(&member.name)
-        ));
-    }
-    text
+        plan.ports.bootnode(),
+        validators.collect::<String>()
+    )
 }
 
 /// Renders the bootnode's file: the registry by which nodes find each other.

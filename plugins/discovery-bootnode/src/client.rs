@@ -36,11 +36,9 @@ url = "http://127.0.0.1:8546"
 # Seconds between two rounds of saying that this node is there and asking for others: 1 to 120. The first ones are shorter.
 refresh_s = 30
 
-# Peers which are known without a bootnode, for each one; what a bootnode says of them later is newer. Optional.
-# [[discovery.peer]]
-# name = "validator-2"
-# public_key = "0x..."
-# address = "192.0.2.2:30303"
+# Peers which are known without a bootnode; what a bootnode says of them later is newer. Such as
+# { name = "validator-2", public_key = "0x...", address = "192.0.2.2:30303" }.
+peer = []
 "#;
 
 #[derive(Debug, Deserialize)]

@@ -40,16 +40,13 @@ connections_per_address_max = 256
 header_timeout_s = 10
 body_timeout_s = 10
 
+# The validators to which ballots are forwarded, such as { name = "validator-1", rpc_url = "http://127.0.0.1:8001", p2p_url = "tcp://127.0.0.1:30303" }.
+validator = []
+
 # Serves TLS 1.2 and 1.3: the certificate chain and its key, both PEM, relative to this file.
 # [service.tls]
 # cert_file = "gateway.pem"
 # key_file = "gateway.key"
-
-# The validators to which ballots are forwarded, for each one:
-# [[service.validator]]
-# name = "validator-1"
-# rpc_url = "http://127.0.0.1:8001"
-# p2p_url = "tcp://127.0.0.1:30303"
 "#;
 
 #[derive(Debug, Clone, Deserialize)]

@@ -29,7 +29,7 @@ struct OfElection {
 impl OfElection {
     fn read(text: Option<&str>) -> Result<Option<Hash>, Problem> {
         let read: Self = query(text)?;
-        read.election_id.filter(|id| !id.is_empty()).map(|id| election_id(&id)).transpose()
+        read.election_id.map(|id| election_id(&id)).transpose()
     }
 }
 

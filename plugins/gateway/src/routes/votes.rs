@@ -233,7 +233,7 @@ impl OfTransaction {
     fn read(text: Option<&str>) -> Result<(TransactionId, Option<Hash>), Problem> {
         let read: Self = query(text)?;
         let id = read.transaction_id.ok_or_else(|| Problem::malformed("the parameter `transaction_id` is missing"))?;
-        let election = read.election_id.filter(|id| !id.is_empty()).map(|id| election_id(&id)).transpose()?;
+        let election = read.election_id.map(|id| election_id(&id)).transpose()?;
         Ok((transaction_id(&id)?, election))
     }
 }
