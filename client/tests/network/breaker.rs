@@ -157,6 +157,18 @@ async fn when_all_rest_a_call_says_so_at_once_and_later_one_is_tried() {
     client.submit(network.chain.put(1, 0)).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_call_need_not_wait_while_one_that_does_not_rest_may_be_asked() {
+    let network = Network::of(0);
+    let client = network.client();
+    network.fakes[0].be(|one| one.manner = Manner::Error(-32000, "not today".into()));
+    network.fakes[1].die().await;
+    network.fakes[2].die().await;
+    let error = client.submit(network.chain.put(1, 0)).await.unwrap_err();
+    let SubmitError::Client(ClientError::Unavailable { retry_after_ms, asked }) = error else { panic!("{error}") };
+    assert_eq!((retry_after_ms, asked.len()), (1, 3));
+}
+
 /// Calls that were under way together fail for one reason; the rest is as long as after one failure.
 #[tokio::test]
 async fn calls_that_fail_together_are_one_failure() {
