@@ -56,7 +56,7 @@ for ids in random there; do
     (cd "$DIR" && "$OLDPWD/$ST/bin/st" --config-file "$DIR/$ids.toml" run "$URL/openapi.json" \
         -H "Authorization: Bearer $(<"$DIR/net/admin.token")" --max-examples "$EXAMPLES" --seed 1 --no-color \
         --exclude-checks positive_data_acceptance >"$DIR/st.log" 2>&1) || { cat "$DIR/st.log"; exit 1; }
-    tail -1 "$DIR/st.log"
+    grep -E "generated|cases:" "$DIR/st.log" | tail -1
 done
 # All of that, and it goes on.
 curl -sf "$URL/ready" >/dev/null

@@ -43,7 +43,7 @@ pub struct ChainState {
 /// What a check of the whole chain found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Integrity {
-    /// Whether every block follows from the one before and is final, from genesis to `height`.
+    /// Whether every block follows from the one before and is final, from genesis to `height`; false when nobody shows such a chain.
     pub valid: bool,
     /// Up to where it was checked.
     pub height: u64,
@@ -80,12 +80,14 @@ impl Client {
         if heads.is_empty() {
             return Err(self.unavailable(failed));
         }
-        let lowest = heads.iter().map(|head| head.height).min().unwrap_or(0);
+        // One that has no block yet shows none, and hides none.
+        let lowest = heads.iter().map(|head| head.height).filter(|height| *height > 0).min().unwrap_or(0);
+        let with_blocks = heads.iter().filter(|head| head.height > 0).count();
         let mut shown: Vec<(String, Hash)> = Vec::new();
         if lowest > 0 {
             let mut blocks = tokio::task::JoinSet::new();
             for validator in self.validators() {
-                if heads.iter().any(|head| head.validator == validator.name()) {
+                if heads.iter().any(|head| head.validator == validator.name() && head.height > 0) {
                     let client = self.clone();
                     blocks.spawn(async move {
                         let block = client.final_block(&validator, Height(lowest)).await;
@@ -103,7 +105,7 @@ impl Client {
         }
         let common = shown.first().map(|(_, hash)| (lowest, *hash));
         let agree = shown.windows(2).all(|pair| matches!(pair, [(_, one), (_, other)] if one == other))
-            && shown.len() == heads.len();
+            && shown.len() == with_blocks;
         Ok(ChainState { heads, common, agree: agree || lowest == 0, failed })
     }
 
@@ -153,26 +155,27 @@ impl Client {
         pairs.collect::<Option<Vec<_>>>().ok_or_else(|| "a block that is not hexadecimal".into())
     }
 
-    /// Fetches the whole chain from one validator, or from the next when it fails, and checks it: every block's place, roots, time and quorum. What its
+    /// Fetches the whole chain from one validator, or from the next when it fails or shows a wrong one, as far as that validator has it, and checks it: every block's place, roots, time and quorum. What its
     /// transactions do is not executed; a node that follows the chain, or `quorate verify`, does that.
     ///
     /// # Errors
     ///
     /// [`ClientError`] when nobody can show a chain.
     pub async fn verify_integrity(&self) -> Result<Integrity, ClientError> {
-        let mut asked = Vec::new();
+        let (mut asked, mut wrong) = (Vec::new(), None);
         for validator in self.candidates() {
             match self.verify_chain_of(&validator).await {
+                Ok(found) if found.valid => return Ok(found),
+                // One who shows a wrong chain may lie: another may show the right one.
                 Ok(found) => {
-                    if let Some(what) = &found.problem {
-                        self.caught(&validator, format!("its chain is wrong at height {}: {what}", found.height + 1));
-                    }
-                    return Ok(found);
+                    let what = found.problem.clone().unwrap_or_default();
+                    self.caught(&validator, format!("its chain is wrong at height {}: {what}", found.height + 1));
+                    wrong.get_or_insert(found);
                 }
                 Err(outcome) => asked.push((validator.as_ref(), outcome).into()),
             }
         }
-        Err(self.unavailable(asked))
+        wrong.ok_or_else(|| self.unavailable(asked))
     }
 
     async fn verify_chain_of(&self, validator: &Arc<Validator>) -> Result<Integrity, String> {

@@ -1,7 +1,7 @@
 //! The client: who is asked, in what order, and what was noticed.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     bootnode,
     error::{Asked, ClientError},
-    health::{Health, ValidatorStatus},
+    health::ValidatorStatus,
     http::Http,
     settings::{Endpoint, Settings, SettingsError, VALIDATORS_MAX},
     validator::{RpcError, Validator},
@@ -368,11 +368,32 @@ impl Client {
         Some(left.min(self.settings().attempt_timeout)).filter(|left| !left.is_zero())
     }
 
-    /// How many validators answer, and how many of them are needed for a block, as they say; `None` while none has said.
+    /// How many of genesis' validators answer, each counted once by the key that it names, and how many of them are needed for a block, as most of these
+    /// say; `None` while none has said. Whoever failed to answer last, was caught lying, or has stopped voting does not count.
     pub fn reach(&self) -> (usize, Option<u64>) {
-        let status = self.validator_status();
-        let answering = status.iter().filter(|one| one.status != Health::Unreachable).count();
-        (answering, status.iter().filter_map(|one| one.quorum).max())
+        let now = Instant::now();
+        let mut keys = BTreeSet::new();
+        let mut quorums = Vec::new();
+        for one in self.validators() {
+            let state = one.state();
+            let key = state.takes_part(now).filter(|key| self.rules().genesis.validators().index_of(key).is_some());
+            if key.is_some_and(|key| keys.insert(key)) {
+                quorums.extend(state.quorum());
+            }
+        }
+        quorums.sort_unstable();
+        (keys.len(), quorums.get(quorums.len() / 2).copied())
+    }
+
+    /// How many of genesis' validators say that they are higher than `height`, each counted once.
+    pub fn higher_than(&self, height: u64) -> usize {
+        let now = Instant::now();
+        let validators = self.validators();
+        let higher = validators.iter().filter_map(|one| {
+            let state = one.state();
+            state.takes_part(now).filter(|_| state.height().is_some_and(|said| said > height))
+        });
+        higher.collect::<BTreeSet<_>>().len()
     }
 }
 

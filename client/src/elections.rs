@@ -34,6 +34,10 @@ fn essence(answer: &Value) -> Value {
     }
 }
 
+fn is_decided(answer: &Value) -> bool {
+    answer.get("result").is_some_and(|result| !result.is_null())
+}
+
 impl Client {
     /// Asks all validators about an election, and gives the answer that most of them give; differing ones are reported in
     /// [`Client::disagreements`].
@@ -73,15 +77,19 @@ impl Client {
                 None => self.unavailable(failed),
             });
         };
-        let (mut agreed_by, mut differing) = (Vec::new(), Vec::new());
+        let (mut agreed_by, mut differing, mut contrary) = (Vec::new(), Vec::new(), Vec::new());
         for (validator, answer) in answers {
             if essence(&answer) == essence(&best) {
                 agreed_by.push(validator);
-            } else {
-                differing.push(validator);
+                continue;
             }
+            // Whoever is a block behind knows no result yet: that is no contradiction.
+            if is_decided(&answer) == is_decided(&best) {
+                contrary.push(validator.clone());
+            }
+            differing.push(validator);
         }
-        if let (Some(one), Some(other)) = (agreed_by.first(), differing.first()) {
+        if let (Some(one), Some(other)) = (agreed_by.first(), contrary.first()) {
             self.answers_differ(&format!("election {election}"), one, other);
         }
         let is_majority = agreed_by.len() * 2 > self.validators().len();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use quorate::Hash;
+use quorate::{Hash, PublicKey};
 use serde::Serialize;
 
 use crate::settings::Settings;
@@ -73,6 +73,8 @@ pub(crate) struct Said {
     pub(crate) status: String,
     pub(crate) detail: Option<String>,
     pub(crate) quorum: Option<u64>,
+    /// Its node's key, as it says.
+    pub(crate) key: Option<PublicKey>,
 }
 
 /// What is known of one validator.
@@ -140,6 +142,12 @@ impl State {
     /// Whether it may be asked: not while it rests.
     pub(crate) fn rests(&self, now: Instant) -> Option<Duration> {
         self.rests_until.and_then(|until| until.checked_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// The key of a validator that takes part, as it says: it answered last, was not caught lying, and has not stopped voting.
+    pub(crate) fn takes_part(&self, now: Instant) -> Option<PublicKey> {
+        let said = self.said.as_ref().filter(|said| said.status != "conflict")?;
+        said.key.filter(|_| self.failed.is_none() && !self.is_distrusted(now))
     }
 
     pub(crate) fn height(&self) -> Option<u64> {

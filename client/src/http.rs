@@ -15,6 +15,9 @@ use crate::health::Failure;
 /// Bytes of an answer at most: a page of blocks in hexadecimal.
 pub(crate) const ANSWER_BYTES_MAX: usize = 24 << 20;
 
+/// Bytes of a bootnode's list at most.
+const PEERS_BYTES_MAX: usize = 2 << 20;
+
 /// How long a connection may stay unused.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -47,25 +50,26 @@ impl Http {
         Self(client)
     }
 
-    /// `POST`s JSON; any status with a body is an answer.
-    pub(crate) async fn post(&self, uri: &Uri, body: Bytes, within: Duration) -> Result<Bytes, NoAnswer> {
+    /// `POST`s JSON; any status with a body of `max` bytes at most is an answer, but one that says that the server failed.
+    pub(crate) async fn post(&self, uri: &Uri, body: Bytes, within: Duration, max: usize) -> Result<Bytes, NoAnswer> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(uri.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body));
-        self.send(request, within).await
+        self.send(request, within, max).await
     }
 
     /// `GET`s.
     pub(crate) async fn get(&self, uri: &Uri, within: Duration) -> Result<Bytes, NoAnswer> {
-        self.send(Request::builder().uri(uri.clone()).body(Full::default()), within).await
+        self.send(Request::builder().uri(uri.clone()).body(Full::default()), within, PEERS_BYTES_MAX).await
     }
 
     async fn send(
         &self,
         request: Result<Request<Full<Bytes>>, hyper::http::Error>,
         within: Duration,
+        max: usize,
     ) -> Result<Bytes, NoAnswer> {
         let request = request.map_err(|error| NoAnswer::nonsense(error.to_string()))?;
         let exchange = async {
@@ -77,9 +81,9 @@ impl Http {
             };
             let response = response.map_err(|error| broke(&error))?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| {
+            let body = Limited::new(response.into_body(), max).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
-                    NoAnswer::nonsense(format!("it answers with more than {ANSWER_BYTES_MAX} bytes"))
+                    NoAnswer::nonsense(format!("it answers with more than {max} bytes"))
                 } else {
                     broke(error.as_ref())
                 }

@@ -1,6 +1,7 @@
 //! Submitting: one id, whoever takes it.
 //!
-//! A validator may lie also when it refuses. A refusal counts when two validators give it, or when it is all that those who answer give.
+//! A validator may lie also when it refuses. A refusal counts when two validators give it, or when it is all that those who answer give; one by the state,
+//! which differs from validator to validator for a moment, only when all who answer give it.
 
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{Client, ms},
     error::{Asked, ClientError, SubmitError},
-    validator::{Called, RpcError, Validator},
+    validator::{Called, Validator},
 };
 
 /// Transactions in one request at most; validators take batches of 100.
@@ -99,7 +100,23 @@ impl Client {
     }
 
     /// Submits many, in requests of [`BATCH_MAX`] to one validator at a time; the answers are in the order of `transactions`.
+    ///
+    /// That one validator took a transaction is that validator's word: one that is dishonest may drop it, and one that dies may lose it.
+    /// [`Client::submit_all_again`] hands it to another.
     pub async fn submit_all(&self, transactions: &[Bytes]) -> Vec<Result<Accepted, SubmitError>> {
+        self.submit_to_all_but(None, transactions).await
+    }
+
+    /// As [`Client::submit_all`], to any validator but `taken_by`: a second one that has them, so that neither's failure matters.
+    pub async fn submit_all_again(&self, taken_by: &str, transactions: &[Bytes]) -> Vec<Result<Accepted, SubmitError>> {
+        self.submit_to_all_but(Some(taken_by), transactions).await
+    }
+
+    async fn submit_to_all_but(
+        &self,
+        except: Option<&str>,
+        transactions: &[Bytes],
+    ) -> Vec<Result<Accepted, SubmitError>> {
         let begun = Instant::now();
         let job = |bytes: &Bytes| Job {
             id: self.transaction_id(bytes),
@@ -111,7 +128,7 @@ impl Client {
         };
         let mut jobs: Vec<Job> = transactions.iter().map(job).collect();
         let mut timed_out = false;
-        for validator in self.candidates() {
+        for validator in self.candidates().into_iter().filter(|one| Some(one.name()) != except) {
             let open: Vec<usize> =
                 jobs.iter().enumerate().filter(|(_, job)| job.done.is_none()).map(|(at, _)| at).collect();
             for part in parts(&jobs, &open) {
@@ -163,7 +180,9 @@ impl Client {
                     .filter(|(other, _)| other.is_like(&refusal))
                     .map(|(_, name)| name.clone())
                     .collect();
-                if alike.len() >= REFUSALS {
+                // What the state does not allow here may be allowed where the transaction before it has arrived.
+                let is_about_the_state = matches!(&refusal, Refusal::Rejected { kind, .. } if kind == "not_allowed");
+                if alike.len() >= REFUSALS && !is_about_the_state {
                     job.done = Some(Err(refusal.by(alike)));
                 }
             }
@@ -233,10 +252,10 @@ fn verdict(job: &Job, answer: Called) -> Verdict {
         Ok(_) => return Verdict::Next("it answers with another id than the transaction has".into()),
         Err(error) => error,
     };
-    let RpcError { code, message, data } = error;
-    let text = |key: &str| data.get(key).and_then(Value::as_str).map(str::to_owned);
-    let number = |key: &str| data.get(key).and_then(Value::as_u64);
-    match code {
+    let message = error.message.clone();
+    let text = |key: &str| error.text(key);
+    let number = |key: &str| error.data.get(key).and_then(Value::as_u64);
+    match error.code {
         -32010 => match text("winner").and_then(|winner| winner.parse::<TransactionId>().ok()) {
             // It counts already.
             Some(winner) if winner == job.id => Verdict::Taken,
@@ -249,6 +268,6 @@ fn verdict(job: &Job, answer: Called) -> Verdict {
         }),
         -32013 => Verdict::Refused(Refusal::TooLarge(message)),
         -32012 => Verdict::Full(number("retry_after_ms").unwrap_or(1000)),
-        _ => Verdict::Next(format!("error {code}: {message}")),
+        code => Verdict::Next(format!("error {code}: {message}")),
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     health::{Failure, Said, State, ValidatorStatus},
-    http::{Http, NoAnswer},
+    http::{ANSWER_BYTES_MAX, Http, NoAnswer},
     settings::{Endpoint, Settings, SettingsError, url},
 };
 
@@ -24,21 +24,40 @@ pub(crate) struct RpcError {
 }
 
 impl RpcError {
+    /// A text of `data`, no longer than what is kept of a validator's words.
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
+        self.data.get(key).and_then(Value::as_str).map(cut)
+    }
+
     fn of(error: &Value) -> Self {
         let message = error.get("message").and_then(Value::as_str).unwrap_or("no message");
         let data = error.get("data").cloned().unwrap_or(Value::Null);
         let reason = data.get("reason").and_then(Value::as_str);
         let message = reason.map_or_else(|| message.to_owned(), |reason| format!("{message}: {reason}"));
-        Self {
-            code: error.get("code").and_then(Value::as_i64).unwrap_or_default(),
-            message: message.chars().take(500).collect(),
-            data,
-        }
+        Self { code: error.get("code").and_then(Value::as_i64).unwrap_or_default(), message: cut(&message), data }
     }
 
     /// Whether it says only that this validator can't answer now.
     pub(crate) fn is_failure(&self) -> bool {
         matches!(self.code, -32603 | -32014)
+    }
+}
+
+/// Characters that are kept of a validator's words.
+const WORDS_MAX: usize = 300;
+
+fn cut(text: &str) -> String {
+    text.chars().take(WORDS_MAX).collect()
+}
+
+/// Bytes of the answer to one call at most: what an honest node may give, and not much more, as an answer in memory is a multiple of its text.
+fn answer_bytes_max(method: &str) -> usize {
+    match method {
+        "quorate_submit" => 4 << 10,
+        "quorate_status" => 256 << 10,
+        "quorate_blockRange" => ANSWER_BYTES_MAX,
+        // A transaction in hexadecimal, twice at most, with its paths; an election's description.
+        _ => 1 << 20,
     }
 }
 
@@ -93,25 +112,17 @@ impl Validator {
         calls: &[(&str, Value)],
         within: Duration,
     ) -> Result<Vec<Called>, NoAnswer> {
+        // The wait for a free connection is part of the attempt's time, but says nothing of the validator.
+        let waited = Instant::now();
+        let Ok(Ok(_permit)) = tokio::time::timeout(within, self.calls.acquire()).await else {
+            let why = format!("this client asks it {} things at a time already", self.calls_max);
+            return Err(NoAnswer { kind: Failure::Timeout, why });
+        };
         let begun = Instant::now();
-        let asked = async {
-            // The wait for a free connection is part of the attempt's time, but says nothing of the validator.
-            let Ok(_permit) = self.calls.acquire().await else {
-                return Err(NoAnswer::nonsense("the client is closed"));
-            };
-            let begun = Instant::now();
-            let answer = http.post(&self.uri, body(calls), within).await?;
-            Ok((answer, begun.elapsed()))
-        };
-        let answer = match tokio::time::timeout(within, asked).await {
-            Ok(answer) => answer,
-            // Whether it waited for a connection or for the answer: the validator is too slow for what it is asked.
-            Err(_) => Err(NoAnswer {
-                kind: Failure::Timeout,
-                why: format!("no answer within {} ms", begun.elapsed().as_millis()),
-            }),
-        };
-        let read = answer.and_then(|(bytes, took)| Ok((read(&bytes, calls.len())?, took)));
+        let within = within.saturating_sub(waited.elapsed()).max(Duration::from_millis(1));
+        let max = calls.iter().map(|(method, _)| answer_bytes_max(method)).sum();
+        let answer = http.post(&self.uri, body(calls), within, max).await;
+        let read = answer.and_then(|bytes| Ok((read(&bytes, calls.len())?, begun.elapsed())));
         match read {
             Ok((answers, took)) => {
                 let failing = answers.iter().find_map(|one| one.as_ref().err().filter(|error| error.is_failure()));
@@ -170,6 +181,7 @@ impl Validator {
             status: text("status").unwrap_or_default().chars().take(40).collect(),
             detail: text("detail").map(|detail| detail.chars().take(300).collect()),
             quorum: status.pointer("/engine/quorum").and_then(Value::as_u64),
+            key: text("public_key").and_then(|key| key.parse().ok()),
         });
         Ok(text("chain_id"))
     }

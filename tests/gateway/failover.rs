@@ -238,3 +238,37 @@ fn a_bootnode_that_is_gone_at_the_start_is_not_missed() {
     assert_eq!(voting.vote(1).0, 200);
     voting.confirmed(1);
 }
+
+/// A double click, a retry by a proxy, and people who close the page: one ballot each, and none that is held and forgotten.
+#[test]
+fn the_same_ballot_at_once_and_voters_who_hang_up_count_once_each() {
+    let voting = Voting::running(20);
+    for voter in 0..4 {
+        let answers: Vec<(u16, serde_json::Value)> = std::thread::scope(|scope| {
+            let posts: Vec<_> = (0..6).map(|_| scope.spawn(|| voting.vote(voter))).collect();
+            posts.into_iter().map(|post| post.join().unwrap()).collect()
+        });
+        for (code, answer) in answers {
+            assert!(code == 200 || code == 202, "{code} {answer}");
+            assert_eq!(answer["transaction_id"], voting.ids[voter]);
+        }
+    }
+    for voter in 4..20 {
+        let body = &voting.ballots[voter];
+        let head = format!("POST /api/votes/submit HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+        let mut stream = std::net::TcpStream::connect(voting.url.trim_start_matches("http://")).unwrap();
+        std::io::Write::write_all(&mut stream, format!("{head}{body}").as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(voter as u64 * 400));
+        drop(stream);
+    }
+    // What it took it forwards by itself, and the room of what it did not take is free.
+    eventually("nothing is held", || (voting.asked("/health")["outbox"]["held"] == 0).then_some(()));
+    for voter in 0..20 {
+        let status = voting.status(voter);
+        assert!(status["confirmed"] == true || status["status"] == "unknown", "{status}");
+        assert!(voter >= 4 || status["confirmed"] == true, "{status}");
+        assert_eq!(voting.vote(voter).0, 200);
+        voting.confirmed(voter);
+    }
+    assert_eq!(voting.counted(0), 20);
+}

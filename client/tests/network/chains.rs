@@ -142,11 +142,15 @@ async fn is_wrong(what: &str, good: u64, problem: &str, break_it: impl FnOnce(&N
     let mut blocks = network.chain.blocks();
     break_it(&network, &mut blocks);
     network.fakes[0].be(|one| one.blocks = Some(blocks));
+    // Nobody shows a good one; then somebody does.
+    network.fakes[1..].iter().for_each(|fake| fake.be(|one| one.manner = Manner::Unavailable));
     let found = client.verify_integrity().await.unwrap();
     assert_eq!((found.valid, found.height), (false, good), "{what}: {found:?}");
     assert!(found.problem.as_ref().unwrap().contains(problem), "{what}: {found:?}");
     let noted = lies(&client, "validator-1");
     assert!(noted[0].contains(&format!("wrong at height {}", good + 1)), "{what}: {noted:?}");
+    network.fakes[1..].iter().for_each(|fake| fake.be(|one| one.manner = Manner::Answers));
+    client.refresh_validator_status().await;
     for _ in 0..3 {
         let found = client.verify_integrity().await.unwrap();
         assert!(found.valid && found.height == 6 && found.validator != "validator-1", "{what}: {found:?}");

@@ -98,6 +98,7 @@ pub(crate) struct Seen {
 }
 
 struct Shared {
+    name: String,
     chain: Arc<Chain>,
     behaviour: Mutex<Behaviour>,
     pool: Mutex<Vec<Bytes>>,
@@ -135,8 +136,10 @@ fn socket(address: SocketAddr) -> TcpSocket {
 
 impl Fake {
     pub(crate) fn start(name: impl Into<String>, chain: Arc<Chain>) -> Self {
+        let name = name.into();
         let port = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
         let shared = Shared {
+            name: name.clone(),
             chain,
             behaviour: Mutex::default(),
             pool: Mutex::default(),
@@ -145,7 +148,7 @@ impl Fake {
             most: AtomicUsize::new(0),
         };
         let fake = Self {
-            name: name.into(),
+            name,
             address: port.local_addr().unwrap(),
             _port: port,
             shared: Arc::new(shared),
@@ -301,7 +304,10 @@ fn height(shared: &Shared, behaviour: &Behaviour) -> usize {
 
 fn status(shared: &Shared, behaviour: &Behaviour) -> Value {
     let height = height(shared, behaviour);
+    let all = shared.chain.rules.genesis.validators();
+    let key = all.iter().find(|(_, one)| one.name == shared.name).map(|(_, one)| one.public_key);
     let mut status = json!({
+        "public_key": key,
         "chain_id": shared.chain.rules.genesis.chain_id(),
         "status": "ok",
         "height": height,

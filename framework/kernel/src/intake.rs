@@ -127,10 +127,7 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
     let state = StateView(view.snapshot.as_ref());
     let admitted: Vec<Result<Admission, Rejection>> =
         fresh.iter().map(|(_, submission)| application.check(&state, now, &submission.bytes)).collect();
-    let good: Vec<bool> = {
-        let checked = shared.checked();
-        fresh.iter().map(|(_, submission)| checked.contains(&submission.bytes)).collect()
-    };
+    let good: Vec<bool> = fresh.iter().map(|(id, submission)| shared.known_good(id, &submission.bytes)).collect();
     let wanted = fresh.iter().zip(&admitted).zip(&good).filter(|((_, admission), good)| admission.is_ok() && !**good);
     let bytes: Vec<Bytes> = wanted.map(|(((_, submission), _), _)| submission.bytes.clone()).collect();
     let mut verdicts = verify_parallel(application, &state, &bytes).into_iter();
@@ -208,7 +205,8 @@ fn known(
         return Err(SubmitError::TooLarge { len: bytes.len() as u64, limit: TRANSACTION_BYTES_MAX as u64 });
     }
     let id = shared.ledger.application.transaction_id(bytes);
-    if shared.pool().get(&id).is_some() {
+    // Whoever only asks wants to know what the state says now, also of what waits.
+    if !matches!(submission.origin, Origin::Asker(_)) && shared.pool().get(&id).is_some() {
         return Ok(Ok(id));
     }
     match view.chain().transaction(&id) {

@@ -3,7 +3,7 @@
 //! Start: services are made; store, chain, signer, sockets, consensus; then the loop's thread, transport, discovery and services run. Stop:
 //! the reverse. What can go wrong with a setting, a file or an address goes wrong in [`Node::start`].
 
-use std::{convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use quorate::{
     Receipt, Service, Settings, TransactionId,
@@ -182,6 +182,19 @@ impl Running {
             }
             heads.changed().await.map_err(|_| Unavailable("the node stopped".into()))?;
         }
+    }
+
+    /// Has everything stop, and does not wait for it: for what was started and is not wanted after all.
+    pub(crate) fn abandon(&self) {
+        // A full queue has a stop in it, or a reader who sees it closed.
+        self.services.iter().for_each(|service| drop(service.try_send(ServiceCommand::Stop)));
+        if let Some(controls) = &self.controls {
+            drop(controls.try_send(Control::Stop));
+        }
+        if let Some(transport) = &self.transport {
+            drop(transport.try_send(TransportCommand::Stop));
+        }
+        self.front.close();
     }
 
     /// Waits until a part stops by itself.
@@ -485,8 +498,12 @@ impl Starting {
             ended: self.ended.clone(),
             opened: Arc::clone(&self.running.own),
         });
-        for (at, (plugin, slot)) in std::mem::take(&mut self.assembly.services).into_iter().enumerate() {
+        let mut of_plugin: BTreeMap<String, usize> = BTreeMap::new();
+        for (plugin, slot) in std::mem::take(&mut self.assembly.services) {
+            // Numbered among those of its plugin: others before it in the file do not give it another folder.
+            let at = of_plugin.entry(slot.plugin.clone()).or_default();
             let data_dir: PathBuf = self.assembly.node.data_dir.join("services").join(format!("{at}-{}", slot.plugin));
+            *at += 1;
             let context = ServiceContext {
                 name: self.assembly.node.name.clone(),
                 version: self.version.into(),

@@ -46,6 +46,13 @@ impl Opened {
     }
 }
 
+impl Drop for Opened {
+    fn drop(&mut self) {
+        // Those that were not taken are of a node which did not start.
+        self.take().iter().for_each(Running::abandon);
+    }
+}
+
 /// Opens ledgers for the services of one node.
 pub(crate) struct Opener {
     pub(crate) registry: Registry,

@@ -4,14 +4,14 @@
 //! is settled *refused* only by this node's own chain: what validators say of a refusal is a reason to ask the own chain, not more.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use quorate::{
-    Hash, Height, TransactionId,
+    Hash, Height, Receipt, TransactionId,
     application::Rejection,
     node::{BlockId, Head, Health as NodeHealth, Request, Response, SubmitError, TransactionState},
 };
@@ -90,8 +90,21 @@ pub(crate) async fn forward(gateway: Arc<Gateway>) {
     }
 }
 
+/// Ballots on their way. However sending ends, none of them falls out of the queue.
+struct Sending<'a> {
+    gateway: &'a Gateway,
+    ids: Vec<TransactionId>,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.gateway.outbox.index().stranded(&self.ids, PAUSE);
+    }
+}
+
 /// Sends ballots that were taken out of the queue, and puts each back.
 async fn send(gateway: &Arc<Gateway>, taken: Vec<(TransactionId, Option<Bytes>)>) {
+    let _on_their_way = Sending { gateway, ids: taken.iter().map(|(id, _)| *id).collect() };
     let mut batch = Vec::with_capacity(taken.len());
     for (id, bytes) in taken {
         let found = match bytes {
@@ -107,10 +120,13 @@ async fn send(gateway: &Arc<Gateway>, taken: Vec<(TransactionId, Option<Bytes>)>
     }
     let bytes: Vec<Bytes> = batch.iter().map(|(_, bytes)| bytes.clone()).collect();
     let answers = gateway.client.submit_all(&bytes).await;
-    let mut refused = Vec::new();
+    let (mut refused, mut copies) = (Vec::new(), BTreeMap::<String, Vec<Bytes>>::new());
     for ((id, bytes), answer) in batch.into_iter().zip(answers) {
         match answer {
-            Ok(accepted) => gateway.outbox.index().took(&id, &accepted.validator, AGAIN),
+            Ok(accepted) => {
+                gateway.outbox.index().took(&id, &accepted.validator, AGAIN);
+                copies.entry(accepted.validator).or_default().push(bytes);
+            }
             Err(Refused::PoolFull { retry_after_ms }) => {
                 let pause = Duration::from_millis(retry_after_ms.clamp(50, 10_000));
                 gateway.outbox.index().later(&id, "the validators' pools are full", pause);
@@ -124,19 +140,44 @@ async fn send(gateway: &Arc<Gateway>, taken: Vec<(TransactionId, Option<Bytes>)>
             Err(error) => refused.push((id, bytes, error)),
         }
     }
+    // A second validator has each, so that one that dies, or says that it took a ballot and drops it, costs no time.
+    for (by, copies) in copies {
+        drop(gateway.client.submit_all_again(&by, &copies).await);
+    }
+    let mut kept = 0usize;
     for (id, bytes, error) in refused {
-        match judged(gateway, &bytes).await {
+        match judged(gateway, &id, &bytes).await {
             Some(settled) => settle(gateway, vec![(id, settled)]).await,
             None => {
-                tracing::warn!(transaction = %id, %error, "validators refuse a ballot which this node's own chain does not refuse; it is kept");
+                kept += 1;
                 gateway.outbox.index().later(&id, &error.to_string(), AGAIN);
             }
         }
     }
+    if kept > 0 {
+        tracing::warn!(
+            ballots = kept,
+            "validators refuse ballots which this node's own chain does not refuse; they are kept"
+        );
+    }
 }
 
 /// What this node's own chain says of a ballot, if that is the last word.
-async fn judged(gateway: &Gateway, bytes: &Bytes) -> Option<Settled> {
+async fn judged(gateway: &Gateway, id: &TransactionId, bytes: &Bytes) -> Option<Settled> {
+    let refusal = refusal_of(gateway, bytes).await?;
+    // It may have become final between the two looks.
+    match gateway.node.transaction(*id).await {
+        Ok(TransactionState::Final(receipt)) => Some(final_at(&receipt, "follower")),
+        Ok(_) => Some(refusal),
+        Err(_) => None,
+    }
+}
+
+fn final_at(receipt: &Receipt, source: &str) -> Settled {
+    Settled::Final { height: receipt.header.height.0, block_hash: receipt.block_hash, source: source.into() }
+}
+
+async fn refusal_of(gateway: &Gateway, bytes: &Bytes) -> Option<Settled> {
     let refused = |reason: &str, winner| Some(Settled::Refused { reason: shorten(reason), winner });
     match gateway.node.check(bytes.clone()).await {
         // The credential is used in a final block.
@@ -175,17 +216,21 @@ async fn settle(gateway: &Gateway, entries: Vec<(TransactionId, Settled)>) {
     }
     for (_, settled) in &entries {
         match settled {
-            Settled::Final { .. } => gateway.metrics.settled_final.inc(),
-            Settled::Refused { .. } => gateway.metrics.settled_refused.inc(),
-        };
+            Settled::Final { .. } => drop(gateway.metrics.settled_final.inc()),
+            Settled::Refused { reason, .. } => {
+                gateway.metrics.settled_refused.inc();
+                tracing::warn!(reason, "a held ballot can't become final any more");
+            }
+        }
     }
+    // Those that are not noted stay, and come again.
     if let Err(why) = gateway.outbox.settle(entries).await {
         tracing::error!(why, "the outbox could not note what is settled; it is noted later");
     }
 }
 
-/// Settles what the node's own chain has, block by block, and now and then looks through all that is held.
-pub(crate) async fn track(gateway: Arc<Gateway>, mut heads: watch::Receiver<Option<Arc<Head>>>) {
+/// Settles what the node's own chain has, block by block, and now and then looks through all that is held; until the outbox can't go on.
+pub(crate) async fn track(gateway: Arc<Gateway>, mut heads: watch::Receiver<Option<Arc<Head>>>) -> String {
     let mut seen: Option<Height> = None;
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -194,7 +239,7 @@ pub(crate) async fn track(gateway: Arc<Gateway>, mut heads: watch::Receiver<Opti
         tokio::select! {
             changed = heads.changed() => {
                 if changed.is_err() {
-                    return;
+                    return "the node tells of no blocks any more".into();
                 }
                 let head = heads.borrow_and_update().clone();
                 if let Some(head) = head {
@@ -202,10 +247,35 @@ pub(crate) async fn track(gateway: Arc<Gateway>, mut heads: watch::Receiver<Opti
                 }
             }
             _ = sweep.tick() => {
+                if let Err(why) = gateway.outbox.stands().await {
+                    return why;
+                }
+                if gateway.outbox.is_unsure() {
+                    match gateway.outbox.load().await {
+                        Ok(_) => gateway.work.notify_one(),
+                        Err(why) => tracing::error!(why, "the outbox could not be read"),
+                    }
+                }
                 notice_the_lost(&gateway, &mut unreachable);
                 look_through(&gateway).await;
             }
         }
+    }
+}
+
+/// Asks validators for receipts of what is waited for longest, when this node's own chain does not have it; beside the rest, as they may be slow.
+pub(crate) async fn ask_for_receipts(gateway: Arc<Gateway>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let overdue = gateway.outbox.index().overdue(Instant::now(), AGAIN, RECEIPTS_MAX);
+        let mut entries = Vec::new();
+        for id in overdue {
+            // Verified by the client against genesis.
+            if let Ok(Confirmation::Final(receipt)) = gateway.client.confirmation_status(&id).await {
+                entries.push((id, final_at(&receipt, "validators")));
+            }
+        }
+        settle(&gateway, entries).await;
     }
 }
 
@@ -254,27 +324,13 @@ fn notice_the_lost(gateway: &Gateway, before: &mut BTreeSet<String>) {
     *before = now;
 }
 
-/// Looks up what is held in the node's own chain, and asks validators for receipts of what is waited for longest.
+/// Looks up what is held in the node's own chain.
 async fn look_through(gateway: &Gateway) {
-    let (ids, overdue) = {
-        let index = gateway.outbox.index();
-        (index.overdue(Instant::now(), SWEEP, SWEEP_MAX), index.overdue(Instant::now(), AGAIN, RECEIPTS_MAX))
-    };
+    let ids = gateway.outbox.index().overdue(Instant::now(), SWEEP, SWEEP_MAX);
     let mut entries = Vec::new();
     for id in ids {
         if let Ok(TransactionState::Final(receipt)) = gateway.node.transaction(id).await {
-            let (height, block_hash) = (receipt.header.height.0, receipt.block_hash);
-            entries.push((id, Settled::Final { height, block_hash, source: "follower".into() }));
-        }
-    }
-    for id in overdue {
-        if entries.iter().any(|(known, _)| *known == id) {
-            continue;
-        }
-        // Verified by the client against genesis.
-        if let Ok(Confirmation::Final(receipt)) = gateway.client.confirmation_status(&id).await {
-            let (height, block_hash) = (receipt.header.height.0, receipt.block_hash);
-            entries.push((id, Settled::Final { height, block_hash, source: "validators".into() }));
+            entries.push((id, final_at(&receipt, "follower")));
         }
     }
     settle(gateway, entries).await;
@@ -287,8 +343,7 @@ pub(crate) async fn catch_up(gateway: &Gateway) {
     let mut entries = Vec::new();
     for id in ids {
         if let Ok(TransactionState::Final(receipt)) = gateway.node.transaction(id).await {
-            let (height, block_hash) = (receipt.header.height.0, receipt.block_hash);
-            entries.push((id, Settled::Final { height, block_hash, source: "follower".into() }));
+            entries.push((id, final_at(&receipt, "follower")));
         }
     }
     let found = entries.len();
@@ -304,9 +359,8 @@ async fn refuse_what_is_over(gateway: &Gateway) {
     let mut entries = Vec::new();
     for row in rows {
         if let Ok(Some(bytes)) = gateway.outbox.ballot(&row.id).await
-            && let Some(settled) = judged(gateway, &bytes).await
+            && let Some(settled) = judged(gateway, &row.id, &bytes).await
         {
-            tracing::warn!(transaction = %row.id, ?settled, "a held ballot can't become final any more");
             entries.push((row.id, settled));
         }
     }

@@ -13,13 +13,19 @@ use quorate::{
 use quorate_client::Client;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     metrics::Metrics,
     outbox::{Outbox, Standing},
-    verify::Last,
+    verify::Verifier,
 };
+
+/// Questions to validators at a time on behalf of whoever asks about what this node does not know.
+pub(crate) const LOOK_UPS_MAX: usize = 8;
+
+/// How many blocks others may be ahead before this node's chain is called stale: those take a moment to arrive.
+const AHEAD_MAX: u64 = 2;
 
 /// See the module.
 pub(crate) struct Gateway {
@@ -29,7 +35,7 @@ pub(crate) struct Gateway {
     pub(crate) node: NodeHandle,
     pub(crate) rules: Rules,
     pub(crate) client: Client,
-    pub(crate) outbox: Outbox,
+    pub(crate) outbox: Arc<Outbox>,
     pub(crate) metrics: Metrics,
     /// Wakes the forwarder.
     pub(crate) work: Notify,
@@ -37,8 +43,10 @@ pub(crate) struct Gateway {
     pub(crate) started: Instant,
     /// How long an answer waits for the first validator to take the ballot.
     pub(crate) forward_wait: Duration,
-    /// One check of the whole chain at a time; what the last one found.
-    pub(crate) verification: tokio::sync::Mutex<Last>,
+    /// Bounds what validators are asked on behalf of anybody.
+    pub(crate) look_ups: Semaphore,
+    /// Checks of the chain, and what the last ones found.
+    pub(crate) verification: Verifier,
 }
 
 /// How many validators answer, and whether that is enough.
@@ -108,14 +116,19 @@ impl Gateway {
         let reach = self.reach();
         let peers = status.peers.iter().filter(|peer| peer.connected && peer.validator).count();
         let detail = match status.status {
-            Health::Ok | Health::Stalled if reach.answering.max(peers) == 0 => {
-                Some(format!("no validator answers; this is the chain up to height {}", status.height))
+            Health::Ok | Health::Stalled if peers == 0 => {
+                Some(format!("no validator tells of blocks; this is the chain up to height {}", status.height))
             }
-            // Those who do not answer are enough to go on without this node seeing it.
+            // Those that do not tell are enough to go on without this node seeing it.
+            Health::Ok | Health::Stalled if reach.validators.saturating_sub(peers) >= reach.needed => {
+                let all = reach.validators;
+                Some(format!("{peers} of {all} validators tell of blocks; the others could go on by themselves"))
+            }
+            // More than may lie, and not only a block ahead.
             Health::Ok | Health::Stalled
-                if reach.validators.saturating_sub(reach.answering.max(peers)) >= reach.needed =>
+                if self.client.higher_than(status.height.0 + AHEAD_MAX) > reach.validators - reach.needed =>
             {
-                Some(reach.in_words())
+                Some(format!("validators say that they are beyond height {}", status.height.0 + AHEAD_MAX))
             }
             Health::Ok | Health::Stalled => None,
             Health::Syncing | Health::Conflict => status.detail.clone(),

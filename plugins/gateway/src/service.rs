@@ -29,7 +29,7 @@ use quorate_client::Client;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -38,20 +38,21 @@ use tower_http::cors::CorsLayer;
 use crate::{
     answer::Problem,
     forward,
-    gateway::Gateway,
+    gateway::{Gateway, LOOK_UPS_MAX},
     limits::{Counted, Limits},
     metrics::{Answered, Metrics},
     outbox::{Bounds, Outbox},
     routes,
     settings::GatewaySettings,
     tls,
+    verify::Verifier,
 };
 
 /// Bytes of a request's head at most.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// How long a connection may last.
-const CONNECTION_LIFE: Duration = Duration::from_secs(600);
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -65,8 +66,8 @@ const STOP_WAIT: Duration = Duration::from_millis(1000);
 /// By what a request is named in answers and logs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Bytes of a request's id at most, when the client names it.
-const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Bytes of a request's id at most, when the client names it: a UUID fits, the id of a ballot does not.
+const REQUEST_ID_BYTES_MAX: usize = 36;
 
 /// See the module.
 pub(crate) struct GatewayService {
@@ -97,7 +98,7 @@ impl GatewayService {
             .map_err(|error| SetupError::Other(format!("{}: {error}", context.data_dir.display())))?;
         let bounds = Bounds { count_max: settings.outbox_count_max, bytes_max: settings.outbox_bytes_max };
         let plugins = (settings.outbox_consensus.as_str(), settings.outbox_storage.as_str());
-        let outbox = Outbox::open(&ledgers, &context.data_dir, plugins, bounds)?;
+        let outbox = Arc::new(Outbox::open(&ledgers, &context.data_dir, plugins, bounds)?);
         let client =
             Client::new(settings.client(), rules.clone()).map_err(|error| SetupError::Other(error.to_string()))?;
         let gateway = Gateway {
@@ -112,7 +113,8 @@ impl GatewayService {
             admin_token: context.admin_token.filter(|token| !token.is_empty()),
             started: Instant::now(),
             forward_wait: settings.forward_wait,
-            verification: tokio::sync::Mutex::default(),
+            look_ups: Semaphore::new(LOOK_UPS_MAX),
+            verification: Verifier::default(),
         };
         Ok(Self { listener, address, settings, tls, gateway: Arc::new(gateway) })
     }
@@ -157,15 +159,26 @@ impl Service for GatewayService {
         ));
         let (heads, heads_rx) = watch::channel(None);
         // Dropping the sets ends what is in them.
-        let mut tasks = JoinSet::new();
+        let mut tasks: JoinSet<String> = JoinSet::new();
         let client = gateway.client.clone();
-        tasks.spawn(async move { client.watch().await });
+        tasks.spawn(async move {
+            client.watch().await;
+            "the watch over validators ended".into()
+        });
         let of_track = Arc::clone(&gateway);
         tasks.spawn(async move {
             forward::catch_up(&of_track).await;
-            forward::track(of_track, heads_rx).await;
+            forward::track(of_track, heads_rx).await
         });
-        tasks.spawn(forward::forward(Arc::clone(&gateway)));
+        let [of_forward, of_receipts] = [Arc::clone(&gateway), Arc::clone(&gateway)];
+        tasks.spawn(async move {
+            forward::forward(of_forward).await;
+            "forwarding ended".into()
+        });
+        tasks.spawn(async move {
+            forward::ask_for_receipts(of_receipts).await;
+            "asking for receipts ended".into()
+        });
         let (closing, _) = watch::channel(false);
         let mut connections = JoinSet::new();
         loop {
@@ -191,8 +204,7 @@ impl Service for GatewayService {
                 },
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 Some(ended) = tasks.join_next() => {
-                    let why = ended.err().map_or_else(|| "it returned".into(), |error| error.to_string());
-                    return Err(ServiceError(format!("a task of the gateway ended: {why}")));
+                    return Err(ServiceError(ended.unwrap_or_else(|error| error.to_string())));
                 }
             }
         }

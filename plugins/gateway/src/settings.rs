@@ -36,7 +36,7 @@ requests_per_address_per_s = 1000
 # Connections at a time, in all and from one address.
 connections_max = 1024
 connections_per_address_max = 256
-# Seconds within which a request's head, and then its body, must be here; an answer's client may take nothing for as long.
+# Seconds within which a request's head, and then its body, must be here. A connection lasts 60 s at most.
 header_timeout_s = 10
 body_timeout_s = 10
 

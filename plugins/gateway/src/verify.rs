@@ -3,7 +3,11 @@
 //! Every block was executed before it was stored, with every ballot's proofs. What is done here is what can be done again at any time from the stored bytes: each block
 //! follows from the one before, its transactions are those of its root, a quorum signed it, and the ballots in it are as many as the application counts.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use quorate::{
     Block, Bytes, Hash, Height, Timestamp, ValidatorSet,
@@ -18,10 +22,23 @@ use quorate_ballot::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{answer::Problem, gateway::Gateway};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::{answer::Problem, gateway::Gateway, outbox::now_ms};
 
 /// Bytes of blocks that are read at a time.
 const PAGE_BYTES: u32 = 4 << 20;
+
+/// Requests that may wait for a check at a time: there is one check, and others are told to come again.
+const WAITING_MAX: usize = 16;
+
+/// A check from the beginning is given to whoever asks within this time after it, or within so many times what it took: whoever asks again
+/// and again does not keep a core busy.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+const FRESH_TIMES: u32 = 5;
+
+/// Credentials of an election that can be told apart here, as many as a list may have.
+const CREDENTIALS_MAX: u32 = quorate_ballot::record::CREDENTIALS_MAX;
 
 /// What a check of the chain found.
 #[derive(Debug, Clone, Serialize)]
@@ -40,16 +57,93 @@ pub(crate) struct Chain {
     pub(crate) problem: Option<String>,
     /// How long it took.
     pub(crate) took_ms: u64,
+    /// When it was done.
+    pub(crate) checked_at: String,
 }
 
+/// Which credentials of an election have voted.
+#[derive(Debug, Clone, Default)]
+struct Voted {
+    bits: Vec<u64>,
+    count: u64,
+}
+
+impl Voted {
+    /// Notes a vote; false when there was one.
+    fn vote(&mut self, credential: u32) -> bool {
+        let place = usize::try_from(credential / 64).unwrap_or(usize::MAX);
+        if self.bits.len() <= place {
+            self.bits.resize(place.saturating_add(1), 0);
+        }
+        let bit = 1u64 << (credential % 64);
+        let Some(word) = self.bits.get_mut(place).filter(|word| **word & bit == 0) else { return false };
+        *word |= bit;
+        self.count += 1;
+        true
+    }
+}
+
+/// How far the chain was walked, and what was found on the way.
+#[derive(Debug, Clone)]
 struct Walk {
-    found: Chain,
+    height: u64,
+    head: Hash,
     time: Timestamp,
-    eid: Option<[u8; 32]>,
-    seen: HashSet<([u8; 32], u32)>,
+    transactions: u64,
+    voted: HashMap<[u8; 32], Voted>,
+    problem: Option<String>,
+    took: Duration,
+    ended: Instant,
+    ended_at: String,
+}
+
+/// Checks the chain of this node, one check at a time.
+pub(crate) struct Verifier {
+    /// The walk that goes on with the chain, and the last one from the beginning.
+    walks: Mutex<(Option<Walk>, Option<Walk>)>,
+    room: Semaphore,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self { walks: Mutex::default(), room: Semaphore::new(WAITING_MAX) }
+    }
 }
 
 impl Walk {
+    fn begin(gateway: &Gateway) -> Self {
+        let genesis = &gateway.rules.genesis;
+        Self {
+            height: 0,
+            head: Hash::new(*genesis.chain_id().as_bytes()),
+            time: genesis.time(),
+            transactions: 0,
+            voted: HashMap::new(),
+            problem: None,
+            took: Duration::ZERO,
+            ended: Instant::now(),
+            ended_at: String::new(),
+        }
+    }
+
+    /// What it found; the ballots are those of one election, or of all.
+    fn found(&self, eid: Option<&Hash>) -> Chain {
+        let votes = match eid {
+            Some(eid) => self.voted.get(eid.as_bytes()).map_or(0, |voted| voted.count),
+            None => self.voted.values().map(|voted| voted.count).sum(),
+        };
+        Chain {
+            chain_valid: self.problem.is_none(),
+            total_blocks: self.height,
+            total_votes: votes,
+            total_transactions: self.transactions,
+            head_hash: self.head,
+            problem: self.problem.clone(),
+            took_ms: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+            checked_at: self.ended_at.clone(),
+        }
+    }
+
     fn follows(
         &mut self,
         gateway: &Gateway,
@@ -59,12 +153,12 @@ impl Walk {
         let rules = &gateway.rules;
         let block = Block::decode(block).map_err(|error| error.to_string())?;
         let header = block.header();
-        let due = self.found.total_blocks + 1;
+        let due = self.height + 1;
         if header.height.0 != due {
             return Err(format!("a block of height {} stands where {due} is due", header.height));
         }
-        if header.parent_hash != self.found.head_hash {
-            return Err(format!("its parent is {}, not {}", header.parent_hash, self.found.head_hash));
+        if header.parent_hash != self.head {
+            return Err(format!("its parent is {}, not {}", header.parent_hash, self.head));
         }
         if header.time <= self.time {
             return Err("it is not later than the block before".into());
@@ -75,107 +169,101 @@ impl Walk {
         let verdict = rules.finality.verify(&rules.genesis.chain_id(), header, proof, validators);
         verdict.map_err(|error| error.to_string())?;
         for transaction in block.transactions() {
-            self.found.total_transactions += 1;
+            self.transactions += 1;
             let Ok(Transaction { body: Body::Ballot(ballot), .. }) = Transaction::decode(transaction) else { continue };
             let head = BallotHead::read(&ballot).map_err(|error| error.to_string())?;
-            if self.eid.is_some_and(|eid| eid != head.eid) {
-                continue;
+            if head.index >= CREDENTIALS_MAX || !self.voted.entry(head.eid).or_default().vote(head.index) {
+                return Err(format!("credential {} votes twice, or can't be", head.index));
             }
-            if !self.seen.insert((head.eid, head.index)) {
-                return Err(format!("credential {} votes twice", head.index));
-            }
-            self.found.total_votes += 1;
         }
         self.time = header.time;
-        self.found.total_blocks = due;
-        self.found.head_hash = block.hash();
+        self.height = due;
+        self.head = block.hash();
         Ok(())
     }
-}
 
-/// The last check of the chain, and which election's ballots it counted.
-pub(crate) type Last = Option<(Option<[u8; 32]>, Chain)>;
-
-/// As [`chain`]; what was found before is given again while no block has come since.
-pub(crate) async fn chain_once(gateway: &Arc<Gateway>, eid: Option<[u8; 32]>) -> Result<Chain, Problem> {
-    let mut last = gateway.verification.lock().await;
-    let head = gateway.status().await.and_then(|status| status.hash);
-    if let Some((of, found)) = last.as_ref()
-        && *of == eid
-        && Some(found.head_hash) == head
-    {
-        return Ok(found.clone());
-    }
-    let found = check_chain(gateway, eid).await?;
-    *last = Some((eid, found.clone()));
-    Ok(found)
-}
-
-/// Checks the whole chain as this node keeps it; counts the ballots of `eid`, or all. One check runs at a time, others wait.
-pub(crate) async fn chain(gateway: &Arc<Gateway>, eid: Option<[u8; 32]>) -> Result<Chain, Problem> {
-    let mut last = gateway.verification.lock().await;
-    let found = check_chain(gateway, eid).await?;
-    *last = Some((eid, found.clone()));
-    Ok(found)
-}
-
-async fn check_chain(gateway: &Arc<Gateway>, eid: Option<[u8; 32]>) -> Result<Chain, Problem> {
-    let begun = Instant::now();
-    let genesis = &gateway.rules.genesis;
-    let mut walk = Walk {
-        found: Chain {
-            chain_valid: true,
-            total_blocks: 0,
-            total_votes: 0,
-            total_transactions: 0,
-            head_hash: Hash::new(*genesis.chain_id().as_bytes()),
-            problem: None,
-            took_ms: 0,
-        },
-        time: genesis.time(),
-        eid,
-        seen: HashSet::new(),
-    };
-    let tip = gateway.status().await.map_or(0, |status| status.height.0);
-    while walk.found.total_blocks < tip && walk.found.chain_valid {
-        let from = Height(walk.found.total_blocks + 1);
-        let page = match gateway.node.request(Request::BlockRange { from, bytes_max: PAGE_BYTES }).await {
-            Response::Blocks(page) if !page.is_empty() => page,
-            Response::Blocks(_) => {
-                walk.found.chain_valid = false;
-                walk.found.problem = Some(format!("height {from}: the block is missing"));
-                break;
-            }
-            Response::Unavailable(why) => return Err(Problem::later("unavailable", why, 2)),
-            _ => return Err(Problem::internal("the node gave another answer than blocks")),
-        };
-        // Validators may change along the chain: each page is checked with those of its blocks' heights.
-        let mut with_validators = Vec::with_capacity(page.len());
-        for ((block, proof), height) in page.into_iter().zip(from.0..=tip) {
-            let validators = match gateway.node.request(Request::Validators(Some(Height(height)))).await {
-                Response::Validators { validators, .. } => validators,
-                _ => return Err(Problem::later("unavailable", "the node does not tell the validators", 2)),
-            };
-            with_validators.push((block, proof, validators));
-        }
-        let shared = Arc::clone(gateway);
-        let checked = tokio::task::spawn_blocking(move || {
-            for (block, proof, validators) in with_validators {
-                if let Err(what) = walk.follows(&shared, &validators, (block, &proof)) {
-                    walk.found.chain_valid = false;
-                    walk.found.problem = Some(format!("height {}: {what}", walk.found.total_blocks + 1));
+    /// Goes on to the node's tip.
+    async fn go_on(mut self, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
+        let begun = Instant::now();
+        let unavailable = |why: &str| Problem::later("unavailable", why, 2);
+        let status = gateway.status().await.ok_or_else(|| unavailable("this node's chain is not open"))?;
+        let tip = status.height.0;
+        while self.height < tip && self.problem.is_none() {
+            let from = Height(self.height + 1);
+            let page = match gateway.node.request(Request::BlockRange { from, bytes_max: PAGE_BYTES }).await {
+                Response::Blocks(page) if !page.is_empty() => page,
+                Response::Blocks(_) => {
+                    self.problem = Some(format!("height {from}: the block is missing"));
                     break;
                 }
+                Response::Unavailable(why) => return Err(unavailable(&why)),
+                _ => return Err(Problem::internal("the node gave another answer than blocks")),
+            };
+            // Validators may change along the chain: each block is checked with those of its height.
+            let mut with_validators = Vec::with_capacity(page.len());
+            for ((block, proof), height) in page.into_iter().zip(from.0..=tip) {
+                let validators = match gateway.node.request(Request::Validators(Some(Height(height)))).await {
+                    Response::Validators { validators, .. } => validators,
+                    _ => return Err(unavailable("the node does not tell the validators")),
+                };
+                with_validators.push((block, proof, validators));
             }
-            walk
-        });
-        walk = checked.await.map_err(|error| Problem::internal(error.to_string()))?;
+            let shared = Arc::clone(gateway);
+            let checked = tokio::task::spawn_blocking(move || {
+                for (block, proof, validators) in with_validators {
+                    if let Err(what) = self.follows(&shared, &validators, (block, &proof)) {
+                        self.problem = Some(format!("height {}: {what}", self.height + 1));
+                        break;
+                    }
+                }
+                self
+            });
+            self = checked.await.map_err(|error| Problem::internal(error.to_string()))?;
+        }
+        if let Some(problem) = &self.problem {
+            tracing::error!(problem, "the chain of this node is not what it must be");
+        }
+        self.ended = Instant::now();
+        self.took = begun.elapsed();
+        self.ended_at = Timestamp(now_ms()).utc();
+        Ok(self)
     }
-    walk.found.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if let Some(problem) = &walk.found.problem {
-        tracing::error!(problem, "the chain of this node is not what it must be");
+}
+
+fn busy() -> Problem {
+    Problem::later("busy", "the chain is being checked, and others wait for that already", 2)
+}
+
+/// The chain as far as it is now, each block of it checked once since this node started. Counts the ballots of `eid`.
+pub(crate) async fn grown(gateway: &Arc<Gateway>, eid: &Hash) -> Result<Chain, Problem> {
+    let _room = gateway.verification.room.try_acquire().map_err(|_| busy())?;
+    let mut walks = gateway.verification.walks.lock().await;
+    let walk = match &walks.0 {
+        // What was wrong may have been a disk's mistake: it is looked at again.
+        Some(walk) if walk.problem.is_none() => walk.clone(),
+        _ => Walk::begin(gateway),
+    };
+    let walk = walk.go_on(gateway).await?;
+    let found = walk.found(Some(eid));
+    walks.0 = Some(walk);
+    Ok(found)
+}
+
+/// Checks the whole chain again, from genesis to its tip, as the store has it; a check that is over since a moment counts for others too. Counts the ballots
+/// of `eid`, or all.
+pub(crate) async fn anew(gateway: &Arc<Gateway>, eid: Option<&Hash>) -> Result<Chain, Problem> {
+    let _room = gateway.verification.room.try_acquire().map_err(|_| busy())?;
+    let mut walks = gateway.verification.walks.lock().await;
+    if let Some(last) = &walks.1
+        && last.ended.elapsed() < FRESH_FOR.max(last.took * FRESH_TIMES)
+    {
+        return Ok(last.found(eid));
     }
-    Ok(walk.found)
+    let walk = Walk::begin(gateway).go_on(gateway).await?;
+    let found = walk.found(eid);
+    walks.0 = Some(walk.clone());
+    walks.1 = Some(walk);
+    Ok(found)
 }
 
 /// Whether the trustees' shares prove the result: `None` before there is one.

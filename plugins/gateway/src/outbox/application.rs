@@ -85,7 +85,7 @@ fn holder(state: &dyn StateRead, eid: &[u8; 32], credential: u32) -> Result<Opti
 fn decode(transaction: &[u8]) -> Result<Record, Rejection> {
     let record = Record::try_from_slice(transaction).map_err(|error| Rejection::Malformed(error.to_string()))?;
     match &record {
-        Record::Settle { entries } if entries.is_empty() || entries.len() > SETTLED_MAX => {
+        Record::Settle { entries, .. } if entries.is_empty() || entries.len() > SETTLED_MAX => {
             Err(Rejection::Malformed(format!("{} entries are settled; 1 to {SETTLED_MAX} can be", entries.len())))
         }
         _ => Ok(record),
@@ -111,7 +111,7 @@ fn allowed(state: &dyn StateRead, record: &Record) -> Result<(), Refusal> {
                 None => Ok(()),
             }
         }
-        Record::Settle { entries } => {
+        Record::Settle { entries, .. } => {
             for (id, _) in entries {
                 if entry(state, id)?.is_some_and(|entry| entry.settled.is_none()) {
                     return Ok(());
@@ -149,7 +149,7 @@ fn apply(state: &mut dyn StateWrite, record: &Record) -> Result<(), Refusal> {
             hold(state, &mut counts, &id, &held);
             state.put(&key(b'b', &[id.as_bytes()]), transaction);
         }
-        Record::Settle { entries } => {
+        Record::Settle { entries, .. } => {
             for (id, settled) in entries {
                 let Some(mut known) = entry(state, id)?.filter(|entry| entry.settled.is_none()) else { continue };
                 counts.held = counts.held.saturating_sub(1);

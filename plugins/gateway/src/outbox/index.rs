@@ -89,11 +89,16 @@ impl Index {
         self.entries.values().filter(|one| one.eid == *eid).count()
     }
 
+    /// Whether a ballot of this length fits, beside what is being made durable.
+    pub(crate) fn has_room(&self, len: usize, bounds: Bounds) -> bool {
+        let (count, bytes) = self.reserved;
+        self.entries.len() + count < bounds.count_max && self.bytes + bytes + len <= bounds.bytes_max
+    }
+
     /// Keeps room for a ballot that is being made durable; give what comes back to [`Index::release`].
     pub(crate) fn reserve(&mut self, len: usize, bounds: Bounds) -> Option<usize> {
         let (count, bytes) = self.reserved;
-        let fits = self.entries.len() + count < bounds.count_max && self.bytes + bytes + len <= bounds.bytes_max;
-        fits.then(|| {
+        self.has_room(len, bounds).then(|| {
             self.reserved = (count + 1, bytes + len);
             len
         })
@@ -218,6 +223,15 @@ impl Index {
     pub(crate) fn due_now(&mut self, id: &TransactionId) {
         if self.entries.get(id).is_some_and(|one| one.due.is_some()) {
             self.schedule(id, Instant::now());
+        }
+    }
+
+    /// Those whose sending ended without a word: due again after `again`.
+    pub(crate) fn stranded(&mut self, ids: &[TransactionId], again: Duration) {
+        for id in ids {
+            if self.entries.get(id).is_some_and(|one| one.due.is_none()) {
+                self.put_back(id, Instant::now() + again);
+            }
         }
     }
 

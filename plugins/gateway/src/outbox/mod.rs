@@ -17,8 +17,12 @@ pub(crate) mod record;
 mod tests;
 
 use std::{
+    collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,12 +30,13 @@ use bytes::Bytes;
 use quorate::{
     Hash, TransactionId,
     application::Rejection,
-    node::{NodeHandle, SubmitError, TransactionState},
+    node::{Health, NodeHandle, SubmitError, TransactionState},
     plugin::SetupError,
     service::{Ledgers, OpenLedger, OwnLedger},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 pub(crate) use self::index::{Index, Standing};
 use self::{
@@ -85,6 +90,23 @@ pub(crate) struct Ended {
     pub(crate) winner: Option<TransactionId>,
 }
 
+/// Ballots that are being written, by election and credential, with where the outcome will be.
+type Accepting = HashMap<([u8; 32], u32), (TransactionId, watch::Receiver<Option<Result<Held, AcceptError>>>)>;
+
+/// A ballot that is being written. However that ends, its room is free and its voter's next ballot is looked at.
+struct Writing {
+    outbox: Arc<Outbox>,
+    seat: ([u8; 32], u32),
+    reserved: usize,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.outbox.index().release(self.reserved);
+        self.outbox.accepting().remove(&self.seat);
+    }
+}
+
 /// Why a ballot was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AcceptError {
@@ -102,6 +124,8 @@ pub(crate) struct Outbox {
     ledger: OpenLedger,
     bounds: Bounds,
     index: Mutex<Index>,
+    accepting: Mutex<Accepting>,
+    unsure: AtomicBool,
 }
 
 impl Outbox {
@@ -121,7 +145,14 @@ impl Outbox {
             application: Arc::new(OutboxLedger),
             pool: WAITING_MAX,
         })?;
-        Ok(Self { node: ledger.node.clone(), ledger, bounds, index: Mutex::default() })
+        Ok(Self {
+            node: ledger.node.clone(),
+            ledger,
+            bounds,
+            index: Mutex::default(),
+            accepting: Mutex::default(),
+            unsure: AtomicBool::new(false),
+        })
     }
 
     /// Reads what is held into the index.
@@ -151,7 +182,7 @@ impl Outbox {
     /// Whether there is room for one more.
     pub(crate) fn is_full(&self) -> bool {
         let index = self.index();
-        index.len() >= self.bounds.count_max || index.bytes() >= self.bounds.bytes_max
+        !index.has_room(1, self.bounds)
     }
 
     async fn query<T: for<'de> Deserialize<'de>>(&self, path: &str, params: Value) -> Result<T, String> {
@@ -186,46 +217,105 @@ impl Outbox {
         self.query("counts", json!({})).await
     }
 
-    /// Makes a ballot durable. When this returns an entry, no crash loses it.
-    pub(crate) async fn accept(&self, parcel: &Parcel) -> Result<Held, AcceptError> {
-        let room = self.index().reserve(parcel.transaction.len(), self.bounds);
-        let Some(reserved) = room else {
-            let index = self.index();
-            return Err(AcceptError::Full { count: index.len(), bytes: index.bytes() });
-        };
-        let record = Record::Accept { transaction: parcel.transaction.clone(), accepted_ms: now_ms() };
-        let written = self.write(&record).await;
-        // Whoever was here first with the same ballot wrote the entry which is read now.
-        let found = self.find(&parcel.id).await.map_err(AcceptError::Failed)?;
-        let outcome = match (found, written) {
-            (Some(held), _) if held.settled.as_ref().is_none_or(|ended| ended.is_final) => Ok(held),
-            (_, Err(Unwritten::Refused(Rejection::Duplicate { winner }))) => Err(self.taken(winner, parcel).await),
-            (_, Err(error)) => Err(AcceptError::Failed(error.to_string())),
-            (_, Ok(())) => Err(AcceptError::Failed("the ledger does not have what it made durable".into())),
-        };
-        let mut index = self.index();
-        index.release(reserved);
-        if let Ok(held) = &outcome
-            && held.settled.is_none()
-        {
-            index.insert(held, Some(parcel.transaction.clone()));
+    /// Makes a ballot durable. When this returns an entry, no crash loses it, and it is forwarded. The work goes on when the caller goes away; the same ballot
+    /// meanwhile waits for the same outcome, another one of its voter for its end.
+    pub(crate) async fn accept(self: &Arc<Self>, parcel: &Parcel) -> Result<Held, AcceptError> {
+        let seat = (parcel.eid, parcel.credential);
+        loop {
+            let (id, mut outcome) = {
+                let mut accepting = self.accepting();
+                match accepting.get(&seat) {
+                    Some((id, outcome)) => (*id, outcome.clone()),
+                    None => {
+                        let len = parcel.transaction.len();
+                        let Some(reserved) = self.index().reserve(len, self.bounds) else {
+                            let index = self.index();
+                            return Err(AcceptError::Full { count: index.len(), bytes: index.bytes() });
+                        };
+                        let (sender, receiver) = watch::channel(None);
+                        accepting.insert(seat, (parcel.id, receiver.clone()));
+                        let writing = Writing { outbox: Arc::clone(self), seat, reserved };
+                        let written = parcel.clone();
+                        tokio::spawn(async move {
+                            let outcome = writing.outbox.record(&written).await;
+                            drop(writing);
+                            sender.send_replace(Some(outcome));
+                        });
+                        (parcel.id, receiver)
+                    }
+                }
+            };
+            let outcome = match outcome.wait_for(Option::is_some).await {
+                Ok(outcome) => outcome.clone(),
+                Err(_) => None,
+            };
+            match outcome {
+                Some(outcome) if id == parcel.id => return outcome,
+                // Another ballot of this voter: it may hold the credential now.
+                _ => {}
+            }
+            if id == parcel.id {
+                return Err(AcceptError::Failed("it could not be written".into()));
+            }
+            if let Some(holder) = self.holder(parcel).await.map_err(AcceptError::Failed)? {
+                return Err(AcceptError::Taken(holder));
+            }
         }
-        outcome
     }
 
-    /// The ballot that holds the credential; the ledger may have named its own record instead.
-    async fn taken(&self, winner: TransactionId, parcel: &Parcel) -> AcceptError {
-        match self.holder(parcel).await {
-            Ok(Some(holder)) => AcceptError::Taken(holder),
-            // Another ballot of this credential is being written just now.
-            _ => AcceptError::Taken(winner),
+    /// Writes a ballot and puts it into the index.
+    async fn record(&self, parcel: &Parcel) -> Result<Held, AcceptError> {
+        let record = Record::Accept { transaction: parcel.transaction.clone(), accepted_ms: now_ms() };
+        let written = self.write(&record).await;
+        if matches!(written, Err(Unwritten::Failed(_))) {
+            // It may become durable yet.
+            self.unsure.store(true, Ordering::Relaxed);
+        }
+        let held = match (self.find(&parcel.id).await, written) {
+            (Ok(Some(held)), _) if held.settled.as_ref().is_none_or(|ended| ended.is_final) => held,
+            (_, Err(Unwritten::Refused(Rejection::Duplicate { .. }))) => {
+                let holder = self.holder(parcel).await.map_err(AcceptError::Failed)?;
+                let unclear = || AcceptError::Failed("another ballot of this voter is being written".into());
+                return Err(holder.map_or_else(unclear, AcceptError::Taken));
+            }
+            (_, Err(error)) => return Err(AcceptError::Failed(error.to_string())),
+            (Err(why), Ok(())) => {
+                self.unsure.store(true, Ordering::Relaxed);
+                return Err(AcceptError::Failed(why));
+            }
+            (Ok(_), Ok(())) => {
+                return Err(AcceptError::Failed("the ledger does not have what it made durable".into()));
+            }
+        };
+        if held.settled.is_none() {
+            self.index().insert(&held, Some(parcel.transaction.clone()));
+        }
+        Ok(held)
+    }
+
+    fn accepting(&self) -> MutexGuard<'_, Accepting> {
+        self.accepting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the ledger may hold what the index does not have: then [`Outbox::load`] is due.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.unsure.swap(false, Ordering::Relaxed)
+    }
+
+    /// How the ledger itself stands; an error in words when it can't go on.
+    pub(crate) async fn stands(&self) -> Result<(), String> {
+        let status = self.node.status().await.map_err(|error| error.to_string())?;
+        let why = status.detail.unwrap_or_else(|| "it does not say why".into());
+        match status.status {
+            Health::Conflict => Err(format!("the outbox' ledger has stopped: {why}")),
+            _ => Ok(()),
         }
     }
 
     /// Notes how the work on ballots ended; they leave the index when that is durable.
     pub(crate) async fn settle(&self, entries: Vec<(TransactionId, Settled)>) -> Result<(), String> {
         for part in entries.chunks(SETTLED_MAX) {
-            match self.write(&Record::Settle { entries: part.to_vec() }).await {
+            match self.write(&Record::Settle { entries: part.to_vec(), at_ms: now_ms() }).await {
                 // Refused: they were settled before.
                 Ok(()) | Err(Unwritten::Refused(Rejection::NotAllowed(_))) => {
                     let mut index = self.index();
@@ -258,7 +348,6 @@ impl Outbox {
             Err(error) => return Err(Unwritten::Failed(error.to_string())),
         };
         let is_final = async {
-            let mut seen = before;
             loop {
                 let head = heads.borrow_and_update().clone();
                 if let Some(head) = head {
@@ -266,11 +355,17 @@ impl Outbox {
                     if head.transaction_ids.contains(&id) {
                         return Ok(());
                     }
-                    // Heads in between were not told.
-                    if height > seen + 1 && self.is_final(&id).await? {
-                        return Ok(());
+                    // Heads in between were not told; or a block was made without it, which may be because the state no longer allows it.
+                    if height > before + 1 {
+                        match self.state_of(&id).await? {
+                            TransactionState::Final(_) => return Ok(()),
+                            TransactionState::Unknown => {
+                                let why = "the state does not allow it any more";
+                                return Err(Unwritten::Refused(Rejection::NotAllowed(why.into())));
+                            }
+                            TransactionState::Pending(_) => {}
+                        }
                     }
-                    seen = height;
                 }
                 if heads.changed().await.is_err() {
                     return Err(Unwritten::Failed("the ledger is closed".into()));
@@ -279,14 +374,13 @@ impl Outbox {
         };
         match tokio::time::timeout(DURABLE_WITHIN, is_final).await {
             Ok(done) => done,
-            Err(_) if self.is_final(&id).await? => Ok(()),
+            Err(_) if matches!(self.state_of(&id).await?, TransactionState::Final(_)) => Ok(()),
             Err(_) => Err(Unwritten::Failed(format!("it is not durable after {} s", DURABLE_WITHIN.as_secs()))),
         }
     }
 
-    async fn is_final(&self, id: &TransactionId) -> Result<bool, Unwritten> {
-        let state = self.node.transaction(*id).await.map_err(|error| Unwritten::Failed(error.to_string()))?;
-        Ok(matches!(state, TransactionState::Final(_)))
+    async fn state_of(&self, id: &TransactionId) -> Result<TransactionState, Unwritten> {
+        self.node.transaction(*id).await.map_err(|error| Unwritten::Failed(error.to_string()))
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Record {
     Settle {
         /// Which, and how they ended.
         entries: Vec<(TransactionId, Settled)>,
+        /// When, so that the same again, after a ballot was reopened, is another transaction.
+        at_ms: u64,
     },
     /// The operator has a refused ballot tried again.
     Reopen {

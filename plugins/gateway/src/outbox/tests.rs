@@ -29,7 +29,7 @@ fn accept(parcel: &Parcel) -> Record {
 }
 
 fn settle(id: TransactionId, settled: Settled) -> Record {
-    Record::Settle { entries: vec![(id, settled)] }
+    Record::Settle { entries: vec![(id, settled)], at_ms: 3 }
 }
 
 fn is_final() -> Settled {
@@ -171,8 +171,8 @@ fn rubbish_is_malformed() {
     for wrong in [
         Bytes::new(),
         Bytes::from_static(&[9; 40]),
-        bytes(&Record::Settle { entries: Vec::new() }),
-        bytes(&Record::Settle { entries: many }),
+        bytes(&Record::Settle { entries: Vec::new(), at_ms: 0 }),
+        bytes(&Record::Settle { entries: many, at_ms: 0 }),
         bytes(&no_ballot),
     ] {
         let found = OutboxLedger.check(&state, Timestamp(0), &wrong);

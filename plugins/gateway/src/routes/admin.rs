@@ -157,7 +157,11 @@ pub(super) async fn export(State(gateway): Shared, headers: HeaderMap) -> Result
             };
             let mut lines = String::new();
             for held in &page.entries {
-                let ballot = gateway.outbox.ballot(&held.id).await.ok().flatten();
+                let ballot = match gateway.outbox.ballot(&held.id).await {
+                    Ok(ballot) => ballot,
+                    Err(why) => return drop(sender.send(Err(std::io::Error::other(why))).await),
+                };
+                // Settled meanwhile: it is not held any more.
                 let decoded = ballot.and_then(|bytes| Transaction::decode(&bytes).ok());
                 let Some(Transaction { body: BallotBody::Ballot(ballot), .. }) = decoded else { continue };
                 let line = json!({

@@ -89,7 +89,7 @@ pub(super) async fn results(State(gateway): Shared, RawQuery(text): RawQuery) ->
         let detail = format!("election {id} is not opened yet");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "not_open", detail));
     };
-    let chain = verify::chain_once(&gateway, Some(*eid.as_bytes())).await?;
+    let chain = verify::grown(&gateway, &eid).await?;
     let proof = verify::tally(&gateway, &eid).await?;
     let ballots = found.get("ballots").and_then(Value::as_u64).unwrap_or(0);
     let credentials = found.pointer("/list/credentials").and_then(Value::as_u64).unwrap_or(0);
@@ -129,6 +129,7 @@ pub(super) async fn results(State(gateway): Shared, RawQuery(text): RawQuery) ->
             "tally_proof": tally_proof,
             "problem": chain.problem.or(tally_problem),
             "took_ms": chain.took_ms,
+            "checked_at": chain.checked_at,
         },
     });
     about(&gateway, &mut answer).await;
@@ -170,7 +171,7 @@ pub(super) async fn verify(State(gateway): Shared, RawQuery(text): RawQuery) -> 
             (Some(eid), ballots.filter(|_| is_over))
         }
     };
-    let mut chain = verify::chain(&gateway, eid.map(|eid| *eid.as_bytes())).await?;
+    let mut chain = verify::anew(&gateway, eid.as_ref()).await?;
     if let (true, Some(counted)) = (chain.chain_valid, counted)
         && counted != chain.total_votes
     {

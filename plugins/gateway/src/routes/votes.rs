@@ -84,6 +84,10 @@ pub(super) async fn submit(State(gateway): Shared, body: Bytes) -> Result<Answer
     if let Some(held) = gateway.outbox.find(&parcel.id).await.map_err(unreadable)?
         && held.settled.as_ref().is_none_or(|ended| ended.is_final)
     {
+        if held.settled.is_none() {
+            gateway.outbox.index().insert(&held, None);
+            gateway.work.notify_one();
+        }
         return answer(&gateway, &held).await;
     }
     if let Some(holder) = gateway.outbox.holder(&parcel).await.map_err(unreadable)? {
@@ -331,13 +335,21 @@ async fn of_others(gateway: &Arc<Gateway>, id: &TransactionId, election: Option<
         let warning = "no validator answers: one of them may know it";
         return Ok(not_confirmed(id, "unknown", "none", json!({ "warning": warning })));
     }
+    let Ok(_room) = gateway.look_ups.try_acquire() else {
+        let warning = "too many are asked for that this backend does not know; ask again";
+        return Ok(not_confirmed(id, "unknown", "none", json!({ "warning": warning })));
+    };
     match tokio::time::timeout(ASK_WITHIN, gateway.client.confirmation_status(id)).await {
         Ok(Ok(Confirmation::Final(receipt))) => {
             same_election(election, election_of(&receipt.transaction))?;
             Ok(confirmed(id, receipt.header.height.0, receipt.block_hash, "validators"))
         }
-        Ok(Ok(Confirmation::Pending(by))) => {
+        Ok(Ok(Confirmation::Pending(by))) if gateway.reach().is_quorum() => {
             Ok(not_confirmed(id, "pending", &format!("validator:{by}"), json!({ "validator": by })))
+        }
+        Ok(Ok(Confirmation::Pending(by))) => {
+            let warning = format!("{by} has it, but {}", gateway.reach().in_words());
+            Ok(not_confirmed(id, "unknown", &format!("validator:{by}"), json!({ "warning": warning })))
         }
         Ok(Ok(Confirmation::Unknown)) => Ok(not_confirmed(id, "unknown", "validators", json!({}))),
         Ok(Err(error)) => Ok(not_confirmed(id, "unknown", "none", json!({ "warning": error.to_string() }))),
@@ -354,6 +366,13 @@ pub(super) async fn receipt(State(gateway): Shared, RawQuery(text): RawQuery) ->
     let found = match gateway.node.transaction(id).await {
         Ok(TransactionState::Final(receipt)) => Some(receipt),
         _ if gateway.client.can_ask() => {
+            let Ok(_room) = gateway.look_ups.try_acquire() else {
+                return Err(Problem::later(
+                    "busy",
+                    "too many receipts are asked for that this backend does not have",
+                    1,
+                ));
+            };
             let asked = tokio::time::timeout(ASK_WITHIN, gateway.client.receipt(&id)).await;
             asked.ok().and_then(Result::ok).flatten().map(Box::new)
         }
