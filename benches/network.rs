@@ -40,7 +40,7 @@ struct Named(Part);
 
 impl ValueEnum for Named {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [Named; 8] = [
+        const ALL: [Named; 9] = [
             Named(Part::Start),
             Named(Part::Memory),
             Named(Part::Latency),
@@ -49,6 +49,7 @@ impl ValueEnum for Named {
             Named(Part::CatchUp),
             Named(Part::Library),
             Named(Part::Ballots),
+            Named(Part::Gateway),
         ];
         &ALL
     }

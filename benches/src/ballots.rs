@@ -69,7 +69,7 @@ fn settle(network: &Network, connection: &mut Connection, transaction: &Transact
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 + 2 * bytes.len());
     text.push_str("0x");
     bytes.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
@@ -77,14 +77,14 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// An opened election.
-struct Election {
-    key: ElectionKey,
+pub(crate) struct Election {
+    pub(crate) key: ElectionKey,
     rules: Contests,
     voters: Vec<SecretScalar>,
 }
 
 /// From draft to open, with one officer of each kind.
-fn open(network: &Network, voters: usize) -> Result<Election, BenchError> {
+pub(crate) fn open(network: &Network, voters: usize) -> Result<Election, BenchError> {
     let draw = &mut SystemDraw;
     let (admin, officer) = (admin(network)?, draw.secret().map_err(wrong)?);
     let mut voters = (0..voters).map(|_| draw.secret()).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
@@ -146,7 +146,7 @@ fn open(network: &Network, voters: usize) -> Result<Election, BenchError> {
 }
 
 /// Everybody's ballot, made on all cores.
-fn cast(election: &Election) -> Result<Vec<Vec<u8>>, BenchError> {
+pub(crate) fn cast(election: &Election) -> Result<Vec<Vec<u8>>, BenchError> {
     let one = |(index, voter): (usize, &SecretScalar)| {
         let chosen = (0..usize::from(OPTIONS)).map(|at| at == index % usize::from(OPTIONS)).collect();
         let choices = Choices::new(&election.rules, &[chosen]).map_err(wrong)?;

@@ -35,6 +35,15 @@ pub(crate) fn post(body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A `POST` of JSON to a path, ready to be sent.
+pub(crate) fn post_to(path: &str, body: &str) -> Vec<u8> {
+    let len = body.len();
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {len}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
 /// A `GET`, ready to be sent.
 pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").into_bytes()

@@ -21,6 +21,7 @@ mod catch_up;
 mod ceilings;
 mod failure;
 mod follow;
+mod gateway;
 mod http;
 mod latency;
 mod library;

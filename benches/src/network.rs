@@ -114,6 +114,7 @@ pub(crate) struct Network {
     // Before the directory: processes end first.
     bootnode: Node,
     validators: Vec<Node>,
+    backend: Node,
     program: PathBuf,
     stop: Stop,
     chain_id: ChainId,
@@ -177,7 +178,16 @@ impl Network {
             .map(|number| Node { name: format!("validator-{number}"), rpc: at(from + number), process: None })
             .collect();
         let bootnode = Node { name: "bootnode".into(), rpc: at(from), process: None };
-        Ok(Self { bootnode, validators, program: options.program.clone(), stop: stop.clone(), chain_id, directory })
+        let backend = Node { name: "backend".into(), rpc: at(from + 2 * VALIDATORS + 1), process: None };
+        Ok(Self {
+            backend,
+            bootnode,
+            validators,
+            program: options.program.clone(),
+            stop: stop.clone(),
+            chain_id,
+            directory,
+        })
     }
 
     /// Writes a network and starts all of it; every validator is connected to every other.
@@ -286,6 +296,33 @@ impl Network {
             node.process = Some(process);
         }
         Ok(())
+    }
+
+    /// The backend for voters, where it answers.
+    pub(crate) fn backend(&self) -> &Node {
+        &self.backend
+    }
+
+    /// Starts the backend, which lets one address ask as much as it likes, and waits until it is ready.
+    pub(crate) fn spawn_backend(&mut self) -> Result<(), BenchError> {
+        let path = self.net().join("backend.toml");
+        let name = path.display().to_string();
+        let text = fs::read_to_string(&path).map_err(io(name.clone()))?;
+        let old = "cors_origins = []\n";
+        if !text.contains("requests_per_address_per_s") {
+            let new = format!("{old}requests_per_address_per_s = 1000000\n");
+            fs::write(&path, text.replace(old, &new)).map_err(io(name))?;
+        }
+        self.backend.process = Some(self.process("backend")?);
+        let node = &self.backend;
+        let ready = self.stop.until("the backend is ready", || Ok(answers(node.rpc, "/ready")));
+        ready.map_err(|error| self.told(node, error))
+    }
+
+    /// Ends a validator at once, as `kill -9` does.
+    pub(crate) fn kill_validator(&mut self, at: usize) {
+        // A process that is dropped is killed and waited for.
+        drop(self.validators.get_mut(at).and_then(|node| node.process.take()));
     }
 
     /// Waits until a validator says that it is ready.

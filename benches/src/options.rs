@@ -22,11 +22,13 @@ pub enum Part {
     Library,
     /// Final ballots per second.
     Ballots,
+    /// The backend for voters.
+    Gateway,
 }
 
 impl Part {
     /// All, in the order in which they run.
-    pub const ALL: [Part; 8] = [
+    pub const ALL: [Part; 9] = [
         Part::Start,
         Part::Memory,
         Part::Latency,
@@ -35,6 +37,7 @@ impl Part {
         Part::CatchUp,
         Part::Library,
         Part::Ballots,
+        Part::Gateway,
     ];
 
     /// As on the command line.
@@ -48,6 +51,7 @@ impl Part {
             Part::CatchUp => "catch-up",
             Part::Library => "library",
             Part::Ballots => "ballots",
+            Part::Gateway => "gateway",
         }
     }
 }
@@ -75,6 +79,8 @@ pub struct Counts {
     pub small_blocks: usize,
     /// Voters of an election.
     pub ballots: usize,
+    /// Ballots that a backend holds while no validator answers.
+    pub queued: usize,
     /// How long each ceiling is measured.
     pub ceiling_time: Duration,
 }
@@ -93,6 +99,7 @@ impl Counts {
             first_starts: 10,
             small_blocks: 1000,
             ballots: 6000,
+            queued: 10000,
             ceiling_time: Duration::from_millis(700),
         }
     }
@@ -109,6 +116,7 @@ impl Counts {
             first_starts: 3,
             small_blocks: 300,
             ballots: 2000,
+            queued: 2000,
             ceiling_time: Duration::from_millis(300),
             ..Self::full()
         }
@@ -127,6 +135,7 @@ impl Counts {
             first_starts: 1,
             small_blocks: 5,
             ballots: 20,
+            queued: 20,
             ceiling_time: Duration::from_millis(20),
         }
     }

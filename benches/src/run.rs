@@ -3,7 +3,7 @@
 use crate::{
     ballots, catch_up,
     failure::BenchError,
-    latency, library,
+    gateway, latency, library,
     machine::Machine,
     memory,
     network::{Network, Rules},
@@ -27,7 +27,10 @@ pub fn run(options: &Options, stop: &Stop, progress: &mut dyn FnMut(&str)) -> Re
         progress("first starts");
         figures.extend(start::first(options, stop)?);
     }
-    main_network(options, stop, progress, &mut figures)?;
+    let on_the_main_network = |part: &Part| !matches!(part, Part::Library | Part::Ballots | Part::Gateway);
+    if options.parts.iter().any(on_the_main_network) {
+        main_network(options, stop, progress, &mut figures)?;
+    }
     if options.has(Part::Latency) || options.has(Part::Throughput) {
         with_delta(options, stop, progress, &mut figures)?;
     }
@@ -43,6 +46,10 @@ pub fn run(options: &Options, stop: &Stop, progress: &mut dyn FnMut(&str)) -> Re
     if options.has(Part::Ballots) {
         progress("ballots");
         figures.extend(ballots::figures(options, stop)?);
+    }
+    if options.has(Part::Gateway) {
+        progress("the backend for voters");
+        figures.extend(gateway::figures(options, stop)?);
     }
     machine.finished();
     Ok(Report { machine, figures })
