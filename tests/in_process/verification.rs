@@ -1,6 +1,9 @@
 //! Costly checks rest on the state: of the pool on the newest, of a block on its parent's, however it comes.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use quorate::{
     Application, Block, Bytes, ChainId, FinalityProof, Hash, Header, Height, Round, Settings, Timestamp,
@@ -10,7 +13,7 @@ use quorate::{
     },
     consensus::{Certificate, ProofError},
     merkle,
-    node::SubmitError,
+    node::{SubmitError, TransactionState},
     plugin::{ApplicationPlugin, Descriptor, SetupError},
     storage::StorageError,
 };
@@ -65,6 +68,92 @@ impl Application for Gates {
 
     fn query(&self, _: &dyn StateRead, path: &str, _: &[u8]) -> Result<Vec<u8>, QueryError> {
         Err(QueryError::UnknownPath { path: path.into(), known: String::new() })
+    }
+}
+
+/// Gates which note what they verified, and take their time.
+struct Slow(Arc<Mutex<Vec<Bytes>>>);
+
+impl Application for Slow {
+    fn genesis(&self, _: &mut dyn StateWrite) -> Result<Hash, StorageError> {
+        Ok(Hash::ZERO)
+    }
+
+    fn verify(&self, _: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+        self.0.lock().unwrap().extend_from_slice(transactions);
+        std::thread::sleep(Duration::from_millis(50));
+        vec![Ok(()); transactions.len()]
+    }
+
+    fn check(&self, _: &dyn StateRead, _: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection> {
+        match transaction {
+            b"never" => Err(Rejection::NotAllowed("never".into())),
+            _ => Ok(Admission { sender: Bytes::copy_from_slice(transaction), ..Admission::default() }),
+        }
+    }
+
+    fn execute(&self, _: &mut dyn StateWrite, block: &BlockContext<'_>) -> Result<Outcome, ExecuteError> {
+        Ok(Outcome { receipts: vec![Bytes::new(); block.transactions.len()], ..Outcome::default() })
+    }
+
+    fn query(&self, _: &dyn StateRead, path: &str, _: &[u8]) -> Result<Vec<u8>, QueryError> {
+        Err(QueryError::UnknownPath { path: path.into(), known: String::new() })
+    }
+}
+
+/// One for each of two nodes.
+struct OfTwo([Slow; 2]);
+
+impl ApplicationPlugin for OfTwo {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::new("slow", "1.0.0", "notes what it verified")
+    }
+
+    fn check(&self, _: &Settings, _: &Settings) -> Result<(), SetupError> {
+        Ok(())
+    }
+
+    fn build(&self, _: ChainId, _: &Settings, own: &Settings) -> Result<Arc<dyn Application>, SetupError> {
+        let second = own.parse::<toml::Table>()?.contains_key("second");
+        Ok(Arc::new(Slow(Arc::clone(&self.0[usize::from(second)].0))))
+    }
+}
+
+/// However often a transaction comes, also after it was only judged, its proofs are checked once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_verified_once_however_it_comes() {
+    let seen: [Arc<Mutex<Vec<Bytes>>>; 2] = Default::default();
+    let plugin = OfTwo(seen.each_ref().map(|seen| Slow(Arc::clone(seen))));
+    let network = Network::with_application("crash", MemoryStoragePlugin::new(), plugin, "");
+    let first = network.start(NAMES[0]);
+    let one = first.handle();
+    // While this is verified the others gather.
+    let (busy, same, judged) =
+        (Bytes::from_static(b"busy"), Bytes::from_static(b"same"), Bytes::from_static(b"judged"));
+    let submissions: Vec<_> = std::iter::once(&busy)
+        .chain(std::iter::repeat_n(&same, 20))
+        .map(|transaction| {
+            let (node, transaction) = (one.clone(), transaction.clone());
+            tokio::spawn(async move { node.submit(transaction).await })
+        })
+        .collect();
+    for submission in submissions {
+        submission.await.unwrap().unwrap();
+    }
+    let id = one.check(judged.clone()).await.unwrap();
+    assert!(matches!(one.transaction(id).await.unwrap(), TransactionState::Unknown), "it was not taken");
+    assert!(matches!(one.check("never").await, Err(SubmitError::Rejected(Rejection::NotAllowed(_)))));
+    // It comes from a peer, or in a block.
+    let other = network.try_start_with(NAMES[1], "second = true\n").unwrap();
+    assert_eq!(other.handle().submit(judged.clone()).await.unwrap(), id);
+    until_final(&one, id).await;
+    assert_eq!(one.check(judged.clone()).await.unwrap(), id, "also when it is final");
+    let seen = seen[0].lock().unwrap().clone();
+    for transaction in [&busy, &same, &judged] {
+        assert_eq!(seen.iter().filter(|one| *one == transaction).count(), 1, "{transaction:?} in {seen:?}");
+    }
+    for node in [first, other] {
+        node.stop().await;
     }
 }
 

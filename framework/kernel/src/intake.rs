@@ -3,7 +3,7 @@
 //! Batches form by themselves: while one is checked the next gathers. The cheap check ([`quorate::Application::check`]) comes first; the
 //! costly one ([`quorate::Application::verify`]) is made here, once, and not again when a block brings the transaction.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use quorate::{
@@ -46,6 +46,11 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// Whether nothing is handed in by it.
+    fn only_asks(&self) -> bool {
+        matches!(self, Self::Asker(_))
+    }
+
     /// Tells whoever waits for it.
     pub(crate) fn answer(self, result: Result<TransactionId, SubmitError>) {
         match self {
@@ -113,12 +118,23 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
     let mut done = Done::default();
     let mut answers: Vec<(Origin, Result<TransactionId, SubmitError>)> = Vec::with_capacity(batch.len());
     let mut fresh: Vec<(TransactionId, Submission)> = Vec::with_capacity(batch.len());
+    // One transaction comes from a client and from several peers at about the same time: it is judged once.
+    let mut places: HashMap<TransactionId, usize> = HashMap::with_capacity(batch.len());
+    let mut again: Vec<(usize, Origin)> = Vec::new();
     let view = shared.view();
     let application = shared.ledger.application.as_ref();
     for submission in batch {
         match known(shared, &view, &submission) {
             Ok(Ok(id)) => answers.push((submission.origin, Ok(id))),
-            Ok(Err(id)) => fresh.push((id, submission)),
+            Ok(Err(id)) => match places.get(&id).map(|at| (*at, fresh.get(*at))) {
+                Some((at, Some((_, first)))) if first.bytes == submission.bytes && !first.origin.only_asks() => {
+                    again.push((at, submission.origin));
+                }
+                _ => {
+                    places.insert(id, fresh.len());
+                    fresh.push((id, submission));
+                }
+            },
             Err(error) => answers.push((submission.origin, Err(error))),
         }
     }
@@ -133,6 +149,7 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
     let mut verdicts = verify_parallel(application, &state, &bytes).into_iter();
     let newer = shared.view();
     let newer_state = (newer.tip != view.tip).then(|| StateView(newer.snapshot.as_ref()));
+    let mut fresh_answers = Vec::with_capacity(fresh.len());
     for (((id, submission), admission), good) in fresh.into_iter().zip(admitted).zip(good) {
         let checked = admission.and_then(|admission| match if good { Some(Ok(())) } else { verdicts.next() } {
             Some(Ok(())) => Ok(admission),
@@ -144,7 +161,20 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
             (_, checked) => checked,
         };
         let result = settle(shared, &mut done, (id, &submission), checked);
+        fresh_answers.push((submission.bytes, result.clone()));
         answers.push((submission.origin, result));
+    }
+    for (at, origin) in again {
+        let Some((bytes, result)) = fresh_answers.get(at) else { continue };
+        match (&origin, result) {
+            // A peer's was first, and this node's client wants it spread as well.
+            (Origin::Client(_), Ok(_)) if !done.to_share.contains(bytes) => done.to_share.push(bytes.clone()),
+            (Origin::Peer(peer), Err(SubmitError::Rejected(Rejection::Malformed(_) | Rejection::NotAuthentic(_)))) => {
+                done.offenders.push(*peer)
+            }
+            _ => {}
+        }
+        answers.push((origin, result.clone()));
     }
     drop_those_made_final_meanwhile(shared, &newer, &answers);
     for (origin, result) in answers {
