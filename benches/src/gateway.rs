@@ -23,7 +23,10 @@ use crate::{
 };
 
 /// Booths that send at a time, each the next ballot when the one before is answered.
-const BOOTHS: usize = 16;
+const BOOTHS: usize = 64;
+
+/// Ballots which are sent one after the other, by one booth.
+const LONE: usize = 60;
 
 /// What a closed loop of booths saw.
 struct Loaded {
@@ -32,8 +35,13 @@ struct Loaded {
     latencies: Vec<f64>,
 }
 
-/// Sends every request once, on [`BOOTHS`] connections.
-fn load(address: SocketAddr, requests: &[Vec<u8>], is_good: fn(u16, &[u8]) -> bool) -> Result<Loaded, BenchError> {
+/// Sends every request once, on as many connections as there are booths.
+fn load(
+    address: SocketAddr,
+    booths: usize,
+    requests: &[Vec<u8>],
+    is_good: fn(u16, &[u8]) -> bool,
+) -> Result<Loaded, BenchError> {
     let (next, begun) = (AtomicUsize::new(0), Instant::now());
     let booth = || {
         let mut connection = Connection::open(address)?;
@@ -51,7 +59,7 @@ fn load(address: SocketAddr, requests: &[Vec<u8>], is_good: fn(u16, &[u8]) -> bo
         Ok(latencies)
     };
     let all = std::thread::scope(|scope| {
-        let booths: Vec<_> = (0..BOOTHS).map(|_| scope.spawn(booth)).collect();
+        let booths: Vec<_> = (0..booths).map(|_| scope.spawn(booth)).collect();
         let joined = booths.into_iter().map(|booth| booth.join());
         joined
             .map(|found| found.unwrap_or_else(|_| Err(BenchError::answer("a booth panicked"))))
@@ -139,13 +147,26 @@ pub(crate) fn figures(options: &Options, stop: &Stop) -> Result<Vec<Figure>, Ben
     let held: Vec<Vec<u8>> = ballots.iter().skip(2 * direct).map(by_http).collect();
 
     let mut figures = Vec::new();
-    let to_validator = load(network.validator(0)?.rpc, &by_rpc, pending)?;
-    counted(&network, 0, direct)?;
+    let lone = LONE.min(direct / 2);
+    let alone_at_validator = load(network.validator(0)?.rpc, 1, by_rpc.get(..lone).unwrap_or_default(), pending)?;
+    let alone = load(network.backend().rpc, 1, through.get(..lone).unwrap_or_default(), submitted)?;
+    figures.push(
+        Figure::new(
+            "gateway_lone_p50_ms",
+            "backend, a lone ballot to its answer, p50",
+            percentile(&alone.latencies, 50),
+            "ms",
+        )
+        .how(format!("{lone} ballots one after the other: checked, durable, at a validator"))
+        .beside("pending at a validator", percentile(&alone_at_validator.latencies, 50)),
+    );
+    let to_validator = load(network.validator(0)?.rpc, BOOTHS, by_rpc.get(lone..).unwrap_or_default(), pending)?;
+    counted(&network, 0, direct + lone)?;
     let begun = Instant::now();
-    let to_backend = load(network.backend().rpc, &through, submitted)?;
+    let to_backend = load(network.backend().rpc, BOOTHS, through.get(lone..).unwrap_or_default(), submitted)?;
     counted(&network, 0, 2 * direct)?;
-    let final_per_s = direct as f64 / begun.elapsed().as_secs_f64();
-    figures.extend(beside(direct, &to_validator, &to_backend, final_per_s));
+    let final_per_s = (direct - lone) as f64 / begun.elapsed().as_secs_f64();
+    figures.extend(beside(direct - lone, &to_validator, &to_backend, final_per_s));
 
     // One validator is gone, and comes back.
     until(&network, Instant::now(), "three validators answer", |health| at(health, "/reach/answering") == 3)?;
@@ -169,7 +190,7 @@ pub(crate) fn figures(options: &Options, stop: &Stop) -> Result<Vec<Figure>, Ben
     let before = rss_mib(network.backend());
     (0..3).for_each(|at| network.kill_validator(at));
     until(&network, Instant::now(), "no validator answers", |health| at(health, "/reach/answering") == 0)?;
-    let while_none = load(network.backend().rpc, &held, queued)?;
+    let while_none = load(network.backend().rpc, BOOTHS, &held, queued)?;
     let after = rss_mib(network.backend());
     let count = held.len();
     figures.push(
@@ -197,7 +218,7 @@ pub(crate) fn figures(options: &Options, stop: &Stop) -> Result<Vec<Figure>, Ben
             .how("from the last /ready to the last one settled"),
     );
     // The same ballots again are known: what is left is HTTP and one look into the ledger.
-    let again = load(network.backend().rpc, &through, taken)?;
+    let again = load(network.backend().rpc, BOOTHS, &through, taken)?;
     let known = through.len() as f64 / again.took.as_secs_f64();
     figures.push(
         Figure::new("gateway_known_per_s", "backend, the same ballots again", known, "/s")

@@ -239,6 +239,20 @@ fn devnet_names_the_port_in_use_and_its_node() {
 }
 
 #[test]
+fn a_gateway_beside_a_bootnode_is_told_what_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(code(&init(folder.path(), &["--ports-from", "9170"])), 0);
+    let config = folder.path().join("bootnode.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let gateway =
+        "[[service]]\nplugin = \"gateway\"\nlisten = \"127.0.0.1:9179\"\nbootnode = \"http://127.0.0.1:9170\"\n";
+    fs::write(&config, format!("{text}\n{gateway}")).unwrap();
+    let output = quorate(&["check", "--config", config.to_str().unwrap()]);
+    assert_eq!(code(&output), 78, "{}", stderr(&output));
+    assert!(stderr(&output).contains("the service `gateway` needs a node with a chain"), "{}", stderr(&output));
+}
+
+#[test]
 fn init_writes_a_network_of_tendermint_that_checks() {
     let folder = tempfile::tempdir().unwrap();
     let net = folder.path().join("net");

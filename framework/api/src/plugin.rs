@@ -282,6 +282,12 @@ pub trait ServicePlugin: Send + Sync {
     /// About the plugin.
     fn descriptor(&self) -> Descriptor;
 
+    /// Whether it runs only beside a node which has a chain, and with what the kernel gives to services that are linked in: not beside a bootnode, and not
+    /// from a library.
+    fn needs_chain(&self) -> bool {
+        false
+    }
+
     /// Checks the settings; opens nothing.
     ///
     /// # Errors

@@ -24,6 +24,10 @@ impl ServicePlugin for GatewayPlugin {
         Descriptor::new("gateway", env!("CARGO_PKG_VERSION"), summary).with_example(EXAMPLE)
     }
 
+    fn needs_chain(&self) -> bool {
+        true
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {
         GatewaySettings::read(settings)?;
         Ok(())

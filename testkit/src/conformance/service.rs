@@ -186,6 +186,9 @@ impl ServiceSuite<'_> {
     }
 
     fn make(&self) -> Result<Made, Trouble> {
+        if self.plugin.needs_chain() {
+            return does_not_apply("it runs only beside a node with a chain, and here is none");
+        }
         self.try_make(ANY_PORT).or_broken("making the service")
     }
 
@@ -299,6 +302,7 @@ fn apart(suite: &ServiceSuite<'_>, _: &mut Rng) -> Outcome {
 fn nothing_left(suite: &ServiceSuite<'_>, _: &mut Rng) -> Outcome {
     let listen = match suite.listening() {
         Ok((_, address)) => address.to_string(),
+        Err(trouble @ Trouble::DoesNotApply(_)) if suite.plugin.needs_chain() => return Err(trouble),
         Err(Trouble::DoesNotApply(_)) => ANY_PORT.to_owned(),
         Err(trouble) => return Err(trouble),
     };

@@ -104,6 +104,11 @@ impl<'a> Check<'a> {
         // Of a node whose role can't be read nothing is missing.
         let without_chain = slotless && matches!(self.tables.role, Some(Role::Bootnode) | None);
         let chain = if without_chain { None } else { self.chain() };
+        for (plugin, slot) in services.iter().filter(|(plugin, _)| without_chain && plugin.needs_chain()) {
+            let name = plugin.descriptor().name;
+            let error = slot.settings.error("plugin", format!("the service `{name}` needs a node with a chain"));
+            self.errors.push(error.with_help("give the node the role \"follower\", and its slots"));
+        }
         if without_chain && services.is_empty() && self.errors.is_empty() {
             self.warnings.push("this bootnode has no [[service]]: it does nothing".into());
         }
