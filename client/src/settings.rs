@@ -32,23 +32,23 @@ pub struct Settings {
     pub validators: Vec<Endpoint>,
     /// A bootnode (`http://host:port`) which is asked for more of the validators of genesis, by [`crate::Client::watch`].
     pub bootnode: Option<String>,
-    /// Questions to one validator at a time, and so connections to it, at most [32].
+    /// Questions to one validator at a time, and so connections to it, at most; default 32.
     pub calls_per_validator_max: usize,
-    /// How long one validator may take to answer before the next is asked [2 s].
+    /// How long one validator may take to answer before the next is asked; default 2 s.
     pub attempt_timeout: Duration,
-    /// How long a call may take in all [10 s].
+    /// How long a call may take in all; default 10 s.
     pub call_timeout: Duration,
-    /// Time between two looks of [`crate::Client::watch`] at a validator [1 s].
+    /// Time between two looks of [`crate::Client::watch`] at a validator; default 1 s.
     pub probe_interval: Duration,
-    /// A validator that takes longer than this for a status is degraded [1 s].
+    /// A validator that takes longer than this for a status is degraded; default 1 s.
     pub slow_after: Duration,
-    /// A validator that is more than this many blocks behind the highest is degraded [2].
+    /// A validator that is more than this many blocks behind the highest is degraded; default 2.
     pub behind_max: u64,
-    /// The first pause after a failure; it doubles with each one in a row, and is shortened by a random part of up to a half [200 ms].
+    /// The first pause after a failure; it doubles with each one in a row, and is shortened by a random part of up to a half; default 200 ms.
     pub backoff_min: Duration,
-    /// The longest pause [5 s].
+    /// The longest pause; default 5 s.
     pub backoff_max: Duration,
-    /// How long a validator that lied is asked last [60 s].
+    /// How long a validator that lied is asked last; default 60 s.
     pub distrust: Duration,
 }
 
