@@ -38,6 +38,9 @@ fn a_tiny_run_measures_everything_and_leaves_nothing_behind() {
         "library_per_s",
         "library_ratio",
         "ballots_per_s",
+        "gateway_accepted_per_s",
+        "gateway_notices_ms",
+        "gateway_held_rss_mib",
     ] {
         assert!(keys.contains(&key), "{key} is not in {keys:?}");
     }
@@ -67,4 +70,37 @@ fn a_run_that_shall_stop_does() {
     let error = run(&options, &stop, &mut |_| {}).unwrap_err();
     assert_eq!(error.to_string(), "stopped");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "files are left behind");
+}
+
+/// What `quorate bench` prints as JSON.
+fn bench(arguments: &[&str]) -> serde_json::Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"));
+    command.arg("bench").args(arguments).args(["--seconds", "1", "--warm-up", "0", "--json"]);
+    let output = command.env_remove("RUST_LOG").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Every transaction that is taken becomes final, whichever way the load comes; the figures are there.
+#[test]
+fn the_bench_command_drives_a_network_in_each_way() {
+    let number =
+        |outcome: &serde_json::Value, key: &str| outcome[key].as_f64().unwrap_or_else(|| panic!("{key}: {outcome}"));
+    for (arguments, mode, kind) in [
+        (vec!["--clients", "8"], "closed", "kv"),
+        (vec!["--rate", "50", "--bytes", "100"], "open", "kv"),
+        (vec!["--rate", "20", "--kind", "ballots"], "open", "ballots"),
+        (vec!["--clients", "2", "--validators", "4", "--fault-model", "byzantine"], "closed", "kv"),
+    ] {
+        let outcome = bench(&[&["--make-network"], arguments.as_slice()].concat());
+        assert_eq!((outcome["mode"].as_str(), outcome["kind"].as_str()), (Some(mode), Some(kind)), "{outcome}");
+        for key in ["final_per_s", "accepted_per_s", "p50_ms", "p99_ms", "rss_mib_max", "fsyncs_per_block"] {
+            assert!(number(&outcome, key) > 0.0, "{key}: {outcome}");
+        }
+        assert!(number(&outcome, "p50_ms") <= number(&outcome, "p99_ms"), "{outcome}");
+        assert_eq!((outcome["unfinished"].as_u64(), outcome["refused"].as_u64()), (Some(0), Some(0)), "{outcome}");
+        let nodes = outcome["nodes"].as_array().unwrap();
+        assert_eq!(nodes.len(), if arguments.contains(&"4") { 4 } else { 3 });
+    }
 }

@@ -20,11 +20,12 @@ const RUN: [&str; 2] = ["README.md", "docs/rpc.md"];
 const FIRST_TERMINAL: &str = "cargo run --release -- devnet";
 
 /// Commands, or beginnings of commands, which are not run here, and why.
-const NOT_RUN: [(&str, &str); 11] = [
+const NOT_RUN: [(&str, &str); 12] = [
     ("examples/election.sh", "tests/election.rs runs it"),
     ("./tests/run.sh", "it runs this test"),
     ("cargo bench --bench network", "tests/bench.rs measures the same with tiny counts"),
     ("quorate sim ", "node/tests/sim.rs runs it with fewer seeds"),
+    ("quorate bench ", "tests/bench.rs runs it for a second each"),
     ("cargo build", "it made this test, or a library which node/tests/sim.rs loads"),
     ("alias quorate=$PWD", "tests have the program's path"),
     ("quorate plugin ", "node/tests and tests/processes/libraries.rs run it, where there is such a library"),

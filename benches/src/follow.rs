@@ -77,8 +77,18 @@ impl Follower {
 
     fn text(&mut self) -> Result<String, BenchError> {
         loop {
+            if let Some(text) = self.try_text()? {
+                return Ok(text);
+            }
+            self.stop.check("a final block")?;
+        }
+    }
+
+    /// What comes within [`READ_WAIT`].
+    fn try_text(&mut self) -> Result<Option<String>, BenchError> {
+        loop {
             match self.socket.read() {
-                Ok(Message::Text(text)) => return Ok(text.as_str().to_owned()),
+                Ok(Message::Text(text)) => return Ok(Some(text.as_str().to_owned())),
                 Ok(Message::Close(frame)) => {
                     return Err(BenchError::answer(format!("a node closed its WebSocket: {frame:?}")));
                 }
@@ -90,18 +100,27 @@ impl Follower {
                         ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
                     ) =>
                 {
-                    self.stop.check("a final block")?;
+                    return Ok(None);
                 }
                 Err(error) => return Err(failed(error)),
             }
         }
     }
 
+    /// Looks at the next final block, if one comes within a moment.
+    pub(crate) fn poll<T>(&mut self, look: impl FnOnce(&Block<'_>) -> T) -> Result<Option<T>, BenchError> {
+        self.try_text()?.map(|text| read(&text, look)).transpose()
+    }
+
     /// Waits for the next final block and looks at it.
     pub(crate) fn next<T>(&mut self, look: impl FnOnce(&Block<'_>) -> T) -> Result<T, BenchError> {
         let text = self.text()?;
-        let notification: Notification<'_> = serde_json::from_str(&text)
-            .map_err(|error| BenchError::answer(format!("a notification of a block: {error}")))?;
-        Ok(look(&notification.params.result))
+        read(&text, look)
     }
+}
+
+fn read<T>(text: &str, look: impl FnOnce(&Block<'_>) -> T) -> Result<T, BenchError> {
+    let notification: Notification<'_> = serde_json::from_str(text)
+        .map_err(|error| BenchError::answer(format!("a notification of a block: {error}")))?;
+    Ok(look(&notification.params.result))
 }

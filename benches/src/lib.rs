@@ -14,11 +14,12 @@
 //! Everything is bounded: counts by [`Counts`], time by [`Stop`]. Nodes end with the value that started them, by their own process
 //! ids, and their files with it.
 //!
-//! Reading order: `options`, `run`, `network`, `load`; then the measurements.
+//! Reading order: `options`, `run`, `network`, `load`; then the measurements. [`command`] is `quorate bench`: one load of the user's choice.
 
 mod ballots;
 mod catch_up;
 mod ceilings;
+pub mod command;
 mod failure;
 mod follow;
 mod gateway;

@@ -21,17 +21,19 @@ use crate::{
     stop::Stop,
 };
 
-/// Validators of every network here.
+/// Validators of a network unless something else is asked for.
 pub(crate) const VALIDATORS: u16 = 3;
 
 /// Ports of one network: bootnode, RPC and peer of each validator, gateway with the peer and RPC port of its node.
-const PORTS: u16 = 2 * VALIDATORS + 4;
+const fn ports(validators: u16) -> u16 {
+    2 * validators + 4
+}
 
 /// Ports are looked for from here on: below those that systems give to outgoing connections.
 const PORTS_FROM: u16 = 20_000;
 
-/// Rows of ports to look through.
-const ROWS: u16 = 1_000;
+/// Ports to look through.
+const PORTS_ALL: u16 = 9_000;
 
 /// How long a node may take to stop by itself before it is ended.
 const STOP_WAIT: Duration = Duration::from_secs(10);
@@ -42,6 +44,8 @@ const LOG_LINES: usize = 20;
 /// What the validators of a network agree on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
+    pub(crate) validators: u16,
+    pub(crate) block_interval_ms: u64,
     pub(crate) fault_model: &'static str,
     pub(crate) delta_ms: u64,
     pub(crate) transactions_max: usize,
@@ -50,8 +54,14 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Nobody waits for a bound on delays.
-    pub(crate) const CRASH: Rules =
-        Rules { fault_model: "crash", delta_ms: 400, transactions_max: 4096, application: "kv" };
+    pub(crate) const CRASH: Rules = Rules {
+        validators: VALIDATORS,
+        block_interval_ms: 0,
+        fault_model: "crash",
+        delta_ms: 400,
+        transactions_max: 4096,
+        application: "kv",
+    };
 
     /// The default of three validators: every vote waits `delta_ms`.
     pub(crate) const BYZANTINE_SYNC: Rules = Rules { fault_model: "byzantine-sync", ..Rules::CRASH };
@@ -94,12 +104,14 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) rpc: SocketAddr,
     process: Option<Process>,
+    /// Of a node that somebody else started.
+    known_pid: Option<u32>,
 }
 
 impl Node {
     /// Its process, when it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.0.id())
+        self.process.as_ref().map(|process| process.0.id()).or(self.known_pid)
     }
 
     /// A new connection for JSON-RPC.
@@ -118,22 +130,27 @@ pub(crate) struct Network {
     program: PathBuf,
     stop: Stop,
     chain_id: ChainId,
-    directory: TempDir,
+    application: String,
+    /// Where its files are.
+    net: PathBuf,
+    /// Where its logs are, and all of it when it was made here.
+    directory: Option<TempDir>,
 }
 
-fn free_ports() -> Result<u16, BenchError> {
+fn free_ports(count: u16) -> Result<u16, BenchError> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    let rows = PORTS_ALL / count.max(1);
     // Where to begin differs between processes, so that two runs at once rarely look at the same ports.
-    let begin = (std::process::id() % u32::from(ROWS)) as u16;
-    for _ in 0..ROWS {
-        let row = (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % ROWS;
-        let from = PORTS_FROM + row * PORTS;
-        let free = (from..from + PORTS).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
+    let begin = (std::process::id() % u32::from(rows.max(1))) as u16;
+    for _ in 0..rows {
+        let row = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % rows;
+        let from = PORTS_FROM + row * count;
+        let free = (from..from + count).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok());
         if free {
             return Ok(from);
         }
     }
-    Err(BenchError::answer(format!("no {PORTS} free ports in a row above {PORTS_FROM}")))
+    Err(BenchError::answer(format!("no {count} free ports in a row above {PORTS_FROM}")))
 }
 
 /// A command which no variable of the environment changes.
@@ -155,11 +172,18 @@ impl Network {
             .prefix("quorate-bench-")
             .tempdir_in(parent)
             .map_err(io(parent.display().to_string()))?;
-        let from = free_ports()?;
+        let from = free_ports(ports(rules.validators))?;
         let net = directory.path().join("net");
         let output = command(&options.program)
-            .args(["init", "--block-interval-ms", "0", "--fault-model", rules.fault_model])
-            .args(["--validators", &VALIDATORS.to_string(), "--delta-ms", &rules.delta_ms.to_string()])
+            .args(["init", "--block-interval-ms", &rules.block_interval_ms.to_string()])
+            .args([
+                "--fault-model",
+                rules.fault_model,
+                "--validators",
+                &rules.validators.to_string(),
+                "--delta-ms",
+                &rules.delta_ms.to_string(),
+            ])
             .args(["--application", rules.application])
             .args(["--ports-from", &from.to_string(), "--dir"])
             .arg(&net)
@@ -174,11 +198,17 @@ impl Network {
         }
         let chain_id = agree(&net.join("genesis.toml"), rules)?;
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let validators = (1..=VALIDATORS)
-            .map(|number| Node { name: format!("validator-{number}"), rpc: at(from + number), process: None })
+        let validators = (1..=rules.validators)
+            .map(|number| Node {
+                name: format!("validator-{number}"),
+                rpc: at(from + number),
+                process: None,
+                known_pid: None,
+            })
             .collect();
-        let bootnode = Node { name: "bootnode".into(), rpc: at(from), process: None };
-        let backend = Node { name: "backend".into(), rpc: at(from + 2 * VALIDATORS + 1), process: None };
+        let bootnode = Node { name: "bootnode".into(), rpc: at(from), process: None, known_pid: None };
+        let backend =
+            Node { name: "backend".into(), rpc: at(from + 2 * rules.validators + 1), process: None, known_pid: None };
         Ok(Self {
             backend,
             bootnode,
@@ -186,7 +216,9 @@ impl Network {
             program: options.program.clone(),
             stop: stop.clone(),
             chain_id,
-            directory,
+            application: rules.application.into(),
+            net,
+            directory: Some(directory),
         })
     }
 
@@ -238,12 +270,62 @@ impl Network {
         self.net().join(name)
     }
 
-    fn net(&self) -> PathBuf {
-        self.directory.path().join("net")
+    /// What its chain is for.
+    pub(crate) fn application(&self) -> &str {
+        &self.application
+    }
+
+    fn net(&self) -> &Path {
+        &self.net
     }
 
     fn log(&self, name: &str) -> PathBuf {
-        self.directory.path().join(format!("{name}.log"))
+        let directory = self.directory.as_ref().map_or(self.net(), TempDir::path);
+        directory.join(format!("{name}.log"))
+    }
+
+    /// A network which runs already, as `quorate devnet` says in its `nodes.json`. It is not stopped.
+    pub(crate) fn attach(directory: &Path, stop: &Stop) -> Result<Self, BenchError> {
+        let read = |name: &str| {
+            let path = directory.join(name);
+            fs::read_to_string(&path).map_err(io(format!("{}: does a devnet run there?", path.display())))
+        };
+        let genesis = Genesis::parse("genesis.toml", &read("genesis.toml")?)
+            .map_err(|errors| BenchError::answer(quorate::diagnostics::render(&errors)))?;
+        let listed: Vec<Value> =
+            serde_json::from_str(&read("nodes.json")?).map_err(|error| BenchError::answer(error.to_string()))?;
+        let of_role = |role: &str| -> Vec<Node> {
+            let named = listed.iter().filter(|node| node.get("role").and_then(Value::as_str) == Some(role));
+            named
+                .filter_map(|node| {
+                    let text = |key: &str| node.get(key).and_then(Value::as_str);
+                    let pid = node.get("pid").and_then(Value::as_u64).and_then(|pid| u32::try_from(pid).ok());
+                    let rpc = text("rpc_url")?.trim_start_matches("http://").parse().ok()?;
+                    Some(Node { name: text("name")?.to_owned(), rpc, process: None, known_pid: pid })
+                })
+                .collect()
+        };
+        let nobody = || Node {
+            name: "nobody".into(),
+            rpc: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            process: None,
+            known_pid: None,
+        };
+        let validators = of_role("validator");
+        if validators.is_empty() {
+            return Err(BenchError::answer(format!("{}: nodes.json lists no validator", directory.display())));
+        }
+        Ok(Self {
+            bootnode: of_role("bootnode").pop().unwrap_or_else(nobody),
+            backend: of_role("gateway").pop().unwrap_or_else(nobody),
+            validators,
+            program: PathBuf::new(),
+            stop: stop.clone(),
+            chain_id: genesis.chain_id(),
+            application: genesis.application_plugin().into(),
+            net: directory.to_owned(),
+            directory: None,
+        })
     }
 
     fn process(&self, name: &str) -> Result<Process, BenchError> {

@@ -4,8 +4,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        backup, check, completions, config, election, enrol, export, import, init, key, kv, plugin, run, sim, status,
-        trustee, verify, verify_diff, vote,
+        backup, bench, check, completions, config, election, enrol, export, import, init, key, kv, plugin, run, sim,
+        status, trustee, verify, verify_diff, vote,
     },
     devnet,
     exit::{EXIT_CODES_HELP, Failure},
@@ -110,6 +110,9 @@ pub enum Command {
     /// The plugins of this program
     #[command(after_help = plugin::EXAMPLES)]
     Plugin(plugin::PluginArgs),
+    /// Measure a network under a load: throughput, latency to final, resources
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::BenchArgs),
     /// Torture a consensus plugin in simulated networks
     #[command(after_help = sim::EXAMPLES)]
     Sim(sim::SimArgs),
@@ -159,6 +162,7 @@ impl Cli {
             Command::Vote(args) => vote::run(&args),
             Command::Trustee(args) => trustee::run(&args),
             Command::Plugin(args) => plugin::run(&args),
+            Command::Bench(args) => bench::run(&args),
             Command::Sim(args) => sim::run(&args),
             Command::Completions(args) => completions::completions(&args, &mut Cli::command()),
             Command::Man => completions::man(Cli::command()),

@@ -1,6 +1,7 @@
 //! One file a command: its options, its examples, what it does.
 
 pub mod backup;
+pub mod bench;
 pub mod check;
 pub mod completions;
 pub mod config;

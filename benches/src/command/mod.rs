@@ -1,0 +1,135 @@
+//! `quorate bench`: a load of one's own choice against a network that runs, or one made for it.
+//!
+//! *Closed loop*: so many clients, each of which hands in its next transaction when the one before is final. *Open loop*: transactions come at a fixed rate, whether the
+//! network keeps up or not, and the time of each counts from when it should have been sent, so that a stall is seen by all whom it would have met (no coordinated
+//! omission: G. Tene, "How NOT to measure latency", 2015). A *saturation search* looks for the highest rate that is kept up with.
+
+mod drive;
+mod outcome;
+mod plot;
+mod resources;
+mod saturate;
+mod stock;
+
+use std::{path::PathBuf, time::Duration};
+
+use crate::{
+    failure::BenchError,
+    network::{Network, Rules},
+    options::{Counts, Options},
+    stop::Stop,
+};
+
+pub use drive::Mode;
+pub use outcome::{NodeUse, Outcome, Step};
+pub use plot::svg;
+
+/// Validators of a made network at most.
+pub const VALIDATORS_MAX: u16 = 64;
+
+/// Clients at most.
+pub const CLIENTS_MAX: usize = 2_000;
+
+/// Transactions of one load at most: they are signed before the clock starts.
+pub const TRANSACTIONS_MAX: usize = 2_000_000;
+
+/// How long a load may last.
+pub const SECONDS_MAX: u64 = 3_600;
+
+/// What is measured, and on what.
+#[derive(Debug, Clone)]
+pub struct Bench {
+    /// The network.
+    pub target: Target,
+    /// How transactions come.
+    pub load: Load,
+    /// For how long figures are taken.
+    pub time: Duration,
+    /// For how long the same load runs before that.
+    pub warm_up: Duration,
+    /// Bytes of each value written; ballots have the length that their election gives them.
+    pub bytes: usize,
+}
+
+/// A network.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// One that a devnet runs in this folder.
+    Running(PathBuf),
+    /// One that is made, and gone afterwards.
+    Make {
+        /// How many validators.
+        validators: u16,
+        /// As in genesis.
+        fault_model: &'static str,
+        /// Milliseconds between blocks; 0 as soon as there is work.
+        block_interval_ms: u64,
+        /// Transactions in a block at most.
+        transactions_max: usize,
+        /// `kv` or `voting`.
+        application: &'static str,
+        /// The program.
+        program: PathBuf,
+        /// Where its folder is made.
+        directory: PathBuf,
+    },
+}
+
+/// How transactions come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Load {
+    /// In one way, for the whole time.
+    Steady(Mode),
+    /// At rising rates, to find the highest that is kept up with.
+    Saturate,
+}
+
+impl Bench {
+    /// Runs it; `progress` is told what is being done.
+    ///
+    /// # Errors
+    ///
+    /// [`BenchError`]; nothing is left running then that was started here.
+    pub fn run(&self, stop: &Stop, progress: &mut dyn FnMut(&str)) -> Result<Outcome, BenchError> {
+        let network = match &self.target {
+            Target::Running(directory) => Network::attach(directory, stop)?,
+            Target::Make {
+                validators,
+                fault_model,
+                block_interval_ms,
+                transactions_max,
+                application,
+                program,
+                directory,
+            } => {
+                progress("a network is made");
+                let options = Options {
+                    program: program.clone(),
+                    library: PathBuf::new(),
+                    directory: directory.clone(),
+                    parts: Vec::new(),
+                    counts: Counts::tiny(),
+                };
+                let rules = Rules {
+                    validators: *validators,
+                    block_interval_ms: *block_interval_ms,
+                    fault_model,
+                    transactions_max: *transactions_max,
+                    application,
+                    ..Rules::CRASH
+                };
+                Network::running(&options, stop, rules)?
+            }
+        };
+        match self.load {
+            Load::Steady(mode) => {
+                progress("transactions are made");
+                let count = mode.transactions(self.warm_up + self.time);
+                let stock = stock::Stock::new(&network, count, self.bytes)?;
+                progress("the load runs");
+                drive::drive(&network, &stock, mode, self.warm_up, self.time)
+            }
+            Load::Saturate => saturate::search(self, &network, progress),
+        }
+    }
+}

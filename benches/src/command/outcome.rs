@@ -1,0 +1,151 @@
+//! What a load showed, for programs and people.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// What one validator used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeUse {
+    /// Which.
+    pub name: String,
+    /// Of one core, in user and kernel mode.
+    pub cpu_percent: f64,
+    /// The highest resident memory that was seen.
+    pub rss_mib_max: f64,
+    /// To disk.
+    pub written_mib: f64,
+    /// Made final meanwhile.
+    pub blocks: u64,
+    /// Waits for the disk of a block, by the node's counters and what its store's format says of a commit.
+    pub fsyncs_per_block: f64,
+}
+
+/// One rate of a saturation search.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    /// Offered, a second.
+    pub rate: f64,
+    /// Made final, a second.
+    pub final_per_s: f64,
+    /// From the intended start to final.
+    pub p50_ms: f64,
+    /// From the intended start to final.
+    pub p99_ms: f64,
+    /// Whether it was kept up with.
+    pub kept_up: bool,
+}
+
+/// What a load showed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// `closed`, `open` or `saturate`.
+    pub mode: &'static str,
+    /// `kv` or `ballots`.
+    pub kind: &'static str,
+    /// How many validators.
+    pub validators: usize,
+    /// Of a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clients: Option<usize>,
+    /// Of an open loop, transactions a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// For how long figures were taken.
+    pub seconds: f64,
+    /// Bytes of a transaction.
+    pub transaction_bytes: usize,
+    /// Transactions that became final in that time.
+    pub finals: usize,
+    /// Of them, a second.
+    pub final_per_s: f64,
+    /// Taken by a validator in that time, a second.
+    pub accepted_per_s: f64,
+    /// From submission (of an open loop: from when it was due) until a validator has taken it.
+    pub accepted_p50_ms: f64,
+    /// The same, of the slowest hundredth.
+    pub accepted_p99_ms: f64,
+    /// From submission (of an open loop: from when it was due) until the first validator tells of the final block.
+    pub p50_ms: f64,
+    /// The same.
+    pub p90_ms: f64,
+    /// The same.
+    pub p99_ms: f64,
+    /// The same.
+    pub p999_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+    /// Handed in and not final at the end of the wait for the rest.
+    pub unfinished: usize,
+    /// Refused, such as by a full pool.
+    pub refused: usize,
+    /// The highest memory of a validator.
+    pub rss_mib_max: f64,
+    /// Mean of the validators.
+    pub fsyncs_per_block: f64,
+    /// Mean transactions in a block of the first validator.
+    pub transactions_per_block: f64,
+    /// Each validator.
+    pub nodes: Vec<NodeUse>,
+    /// Of a saturation search: every rate that was tried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// Of a saturation search: the highest rate that was kept up with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub knee_per_s: Option<f64>,
+    /// Latencies in milliseconds at each hundredth, for a plot.
+    #[serde(skip)]
+    pub curve: Vec<f64>,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match (self.clients, self.rate) {
+            (Some(clients), _) => format!("{clients} clients, each hands in the next when the one before is final"),
+            (_, Some(rate)) => format!("{rate:.0} a second, whether the network keeps up or not"),
+            _ => "rising rates".into(),
+        };
+        writeln!(
+            f,
+            "{} validators, {} of {} bytes, {how}, {:.1} s",
+            self.validators, self.kind, self.transaction_bytes, self.seconds
+        )?;
+        writeln!(
+            f,
+            "final      {:>9.0} /s   {} in all, {:.1} in a block",
+            self.final_per_s, self.finals, self.transactions_per_block
+        )?;
+        writeln!(
+            f,
+            "accepted   {:>9.0} /s   p50 {:.2} ms, p99 {:.2} ms",
+            self.accepted_per_s, self.accepted_p50_ms, self.accepted_p99_ms
+        )?;
+        writeln!(
+            f,
+            "to final   p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, longest {:.1} ms",
+            self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.max_ms
+        )?;
+        if self.unfinished > 0 || self.refused > 0 {
+            writeln!(f, "not final  {} at the end, {} refused", self.unfinished, self.refused)?;
+        }
+        for node in &self.nodes {
+            writeln!(
+                f,
+                "{:<12} CPU {:>4.0} %   memory {:>6.1} MiB   written {:>7.1} MiB   {:.1} fsyncs a block",
+                node.name, node.cpu_percent, node.rss_mib_max, node.written_mib, node.fsyncs_per_block
+            )?;
+        }
+        for step in &self.steps {
+            let word = if step.kept_up { "kept up" } else { "not kept up" };
+            writeln!(
+                f,
+                "{:>9.0} /s offered: {:>9.0} /s final, p50 {:.1} ms, p99 {:.1} ms, {word}",
+                step.rate, step.final_per_s, step.p50_ms, step.p99_ms
+            )?;
+        }
+        if let Some(knee) = self.knee_per_s {
+            writeln!(f, "the highest rate that is kept up with: {knee:.0} /s")?;
+        }
+        Ok(())
+    }
+}
