@@ -66,7 +66,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // The plugins for its tests alone, which break them on purpose.
     ("testkit", &["quorate", "quorate-transport-http", "quorate-discovery-bootnode"]),
     ("fuzz", &["quorate", "quorate-ballot", "quorate-kv", "quorate-voting", "quorate-testkit"]),
-    ("benches", &["quorate", "quorate-ballot", "quorate-kv"]),
+    ("benches", &["quorate", "quorate-ballot", "quorate-kv", "quorate-testkit"]),
     (
         "node",
         &[

@@ -17,6 +17,12 @@ if command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/n
 else
     echo "LEFT OUT: python3 with venv is missing; with it this step has schemathesis ask the backend what its description allows, and what it does not"
 fi
+step "instructions of the hot functions"
+if command -v valgrind >/dev/null; then
+    tests/instructions.sh
+else
+    echo "LEFT OUT: valgrind is missing; with it this step counts the instructions of the hot functions, and compares with benches/instructions.txt"
+fi
 step "the second implementation of ballots"
 if command -v node >/dev/null && command -v npm >/dev/null; then
     tests/booth.sh
