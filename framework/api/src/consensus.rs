@@ -8,8 +8,8 @@
 //!   what is strictly above everything it signed before, or the same again. It may refuse, and it may be late.
 //! - `CheckBlock` and `BuildBlock` are answered by `BlockChecked` and `BlockBuilt` in a later step. [`Verdict::NotNow`] is asked
 //!   again by the kernel until it has a definite answer, or the height is over.
-//! - `Commit` is irrevocable. Block, proof, state and validators become durable in one batch, with which the
-//!   engine's saved record counts no more; then comes [`Event::Committed`]. It may come without `Commit`, from catch-up.
+//! - `Commit` is irrevocable. Block, proof, state and validators become durable in one batch, which also deletes the
+//!   engine's saved record; then comes [`Event::Committed`]. It may come without `Commit`, from catch-up.
 //! - An event never arrives while `step` runs. `now` never falls.
 //!
 //! # The engine's side
