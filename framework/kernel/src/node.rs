@@ -330,7 +330,7 @@ impl Starting {
         let (ledger, view) = Ledger::open(chain.genesis, application, finality, storage)?;
         let signer = self.signer(&ledger)?;
         // The store is locked by now: nobody else has this directory.
-        let saved = SavedFile::open(&self.assembly.node.data_dir, ledger.genesis.chain_id())
+        let saved = SavedFile::open(&self.assembly.node.data_dir)
             .map_err(|error| StartError::Ledger(LedgerError::Storage(error)))?;
         let eager_sync = chain.consensus.observes() || signer.is_none();
         let who = Identification {

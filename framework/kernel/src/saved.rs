@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! engine.saved   two slots, at 0 and at SLOT_BYTES; the one with the higher sequence counts, if it is whole
-//! slot           "quorate/saved/1\0" | chain 32 | sequence u64le | height u64le | length u64le | crc32 u32le of these four and the record | record
+//! slot           "quorate/saved/1\0" | sequence u64le | height u64le | length u64le | crc32 u32le of the three and the record | record
 //! ```
 //!
 //! Records are written to the two slots in turn, so that one that was cut short leaves the one before. That is right: nothing that rests on a record
-//! is sent before the record is durable. A record counts for its chain and its height only, so that a commit needs not remove it, and a store that
-//! was made anew beside it does not get what belongs to another.
+//! is sent before the record is durable. A record counts for its height only, so that a commit needs not remove it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,18 +16,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use quorate::{ChainId, Height, consensus::SAVED_BYTES_MAX, storage::StorageError};
+use quorate::{Height, consensus::SAVED_BYTES_MAX, storage::StorageError};
 
 /// The file's name.
 const NAME: &str = "engine.saved";
 
 const MAGIC: &[u8; 16] = b"quorate/saved/1\0";
 
-/// What the checksum covers besides the record: chain, sequence, height, length.
-const FIELDS_BYTES: usize = 32 + 8 + 8 + 8;
-
 /// Bytes before a record.
-const HEAD_BYTES: usize = MAGIC.len() + FIELDS_BYTES + 4;
+const HEAD_BYTES: usize = 16 + 8 + 8 + 8 + 4;
 
 /// From the beginning of one slot to that of the next: whole pages.
 const SLOT_BYTES: u64 = ((SAVED_BYTES_MAX + HEAD_BYTES).div_ceil(4096) * 4096) as u64;
@@ -38,37 +34,37 @@ const SLOT_BYTES: u64 = ((SAVED_BYTES_MAX + HEAD_BYTES).div_ceil(4096) * 4096) a
 pub(crate) struct SavedFile {
     file: File,
     path: PathBuf,
-    chain: ChainId,
     sequence: u64,
 }
 
 /// A record that was read.
 struct Slot {
-    chain: ChainId,
     sequence: u64,
     height: Height,
     record: Bytes,
 }
 
 impl SavedFile {
-    /// Opens the file in `directory`, or makes it; gives the last record with its height, if it is of this chain.
+    /// Opens the file in `directory`, or makes it; gives the last record with its height.
     ///
     /// # Errors
     ///
     /// [`StorageError::Io`] or [`StorageError::Full`].
-    pub(crate) fn open(directory: &Path, chain: ChainId) -> Result<(Self, Option<(Height, Bytes)>), StorageError> {
+    pub(crate) fn open(directory: &Path) -> Result<(Self, Option<(Height, Bytes)>), StorageError> {
         let path = directory.join(NAME);
         let open = || {
+            let is_new = !path.exists();
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
-            // Its name has to last too, also where a process ended between making the file and this.
-            File::open(directory)?.sync_all()?;
+            if is_new {
+                file.sync_all()?;
+                File::open(directory)?.sync_all()?;
+            }
             let slots = [read(&file, 0)?, read(&file, SLOT_BYTES)?];
             Ok((file, slots.into_iter().flatten().max_by_key(|slot| slot.sequence)))
         };
         let (file, last) = open().map_err(|error| failed("opening", &path, error))?;
         let sequence = last.as_ref().map_or(0, |slot| slot.sequence);
-        let last = last.filter(|slot| slot.chain == chain).map(|slot| (slot.height, slot.record));
-        Ok((Self { file, path, chain, sequence }, last))
+        Ok((Self { file, path, sequence }, last.map(|slot| (slot.height, slot.record))))
     }
 
     /// Makes a record durable, which replaces the one before.
@@ -78,8 +74,7 @@ impl SavedFile {
     /// [`StorageError::Io`] or [`StorageError::Full`]: what is in the file then is the record before, or this one.
     pub(crate) fn write(&mut self, height: Height, record: &[u8]) -> Result<(), StorageError> {
         let sequence = self.sequence + 1;
-        let numbers = [sequence, height.0, record.len() as u64].map(u64::to_le_bytes);
-        let fields = [self.chain.as_bytes().as_slice(), numbers.as_flattened()].concat();
+        let fields = [sequence, height.0, record.len() as u64].map(u64::to_le_bytes).concat();
         let mut slot = Vec::with_capacity(HEAD_BYTES + record.len());
         slot.extend_from_slice(MAGIC);
         slot.extend_from_slice(&fields);
@@ -107,9 +102,8 @@ fn read(file: &File, at: u64) -> io::Result<Option<Slot>> {
         return Ok(None);
     }
     let (magic, rest) = head.split_at(MAGIC.len());
-    let (fields, crc) = rest.split_at(FIELDS_BYTES);
-    let Some((chain, numbers)) = fields.split_first_chunk::<32>() else { return Ok(None) };
-    let (numbers, _) = numbers.as_chunks::<8>();
+    let (fields, crc) = rest.split_at(24);
+    let (numbers, _) = fields.as_chunks::<8>();
     let &[sequence, height, length] = numbers else { return Ok(None) };
     let [sequence, height, length] = [sequence, height, length].map(u64::from_le_bytes);
     let Some(length) = usize::try_from(length).ok().filter(|length| *length <= SAVED_BYTES_MAX) else {
@@ -122,7 +116,7 @@ fn read(file: &File, at: u64) -> io::Result<Option<Slot>> {
     if !read_all(file, &mut record, at + HEAD_BYTES as u64)? || crc != checksum(fields, &record).to_le_bytes() {
         return Ok(None);
     }
-    Ok(Some(Slot { chain: ChainId::new(*chain), sequence, height: Height(height), record: record.into() }))
+    Ok(Some(Slot { sequence, height: Height(height), record: record.into() }))
 }
 
 /// False when the file ends before.
@@ -147,12 +141,8 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> StorageError 
 mod tests {
     use super::*;
 
-    fn open(directory: &Path) -> (SavedFile, Option<(Height, Bytes)>) {
-        SavedFile::open(directory, ChainId::new([7; 32])).unwrap()
-    }
-
     fn last(directory: &Path) -> Option<(u64, Vec<u8>)> {
-        open(directory).1.map(|(height, record)| (height.0, record.to_vec()))
+        SavedFile::open(directory).unwrap().1.map(|(height, record)| (height.0, record.to_vec()))
     }
 
     #[test]
@@ -160,35 +150,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(last(folder.path()), None);
         for number in 1..6u64 {
-            let (mut file, _) = open(folder.path());
+            let (mut file, _) = SavedFile::open(folder.path()).unwrap();
             let record = vec![number as u8; 10_000 * number as usize];
             file.write(Height(number), &record).unwrap();
             assert_eq!(last(folder.path()), Some((number, record)));
         }
-        let (mut file, _) = open(folder.path());
+        let (mut file, _) = SavedFile::open(folder.path()).unwrap();
         file.write(Height(6), &[]).unwrap();
         file.write(Height(6), b"again").unwrap();
         assert_eq!(last(folder.path()), Some((6, b"again".to_vec())));
-    }
-
-    /// Somebody removed the store and began another chain in the same directory.
-    #[test]
-    fn a_record_of_another_chain_does_not_count() {
-        let folder = tempfile::tempdir().unwrap();
-        open(folder.path()).0.write(Height(1), b"of this chain").unwrap();
-        let (mut other, before) = SavedFile::open(folder.path(), ChainId::new([8; 32])).unwrap();
-        assert_eq!(before, None);
-        other.write(Height(1), b"of the other").unwrap();
-        assert_eq!(last(folder.path()), None);
-        let (_, after) = SavedFile::open(folder.path(), ChainId::new([8; 32])).unwrap();
-        assert_eq!(after, Some((Height(1), Bytes::from_static(b"of the other"))));
     }
 
     /// A write that a power cut ends anywhere leaves the record before it, or is whole.
     #[test]
     fn a_write_that_was_cut_short_leaves_the_record_before() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut file, _) = open(folder.path());
+        let (mut file, _) = SavedFile::open(folder.path()).unwrap();
         for (height, record) in [(1, b"first"), (1, b"older"), (2, b"newer")] {
             file.write(Height(height), record).unwrap();
         }
