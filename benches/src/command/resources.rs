@@ -75,8 +75,8 @@ impl Watch {
         Ok(nodes
             .map(|(((node, before), after), pid)| {
                 let blocks = after.blocks - before.blocks;
-                // A record of the consensus and a signature wait for the disk once each.
-                let others = after.persists - before.persists + after.signatures - before.signatures;
+                let commits = blocks + after.persists - before.persists;
+                let signatures = after.signatures - before.signatures;
                 let per_block = |value: f64| if blocks > 0.0 { value / blocks } else { 0.0 };
                 NodeUse {
                     name: node.name.clone(),
@@ -84,7 +84,7 @@ impl Watch {
                     rss_mib_max: pid.and_then(|pid| highest.get(&pid)).map_or(0.0, |kib| *kib as f64 / 1024.0),
                     written_mib: after.written.saturating_sub(before.written) as f64 / (1 << 20) as f64,
                     blocks: blocks as u64,
-                    fsyncs_per_block: per_block(blocks * of_a_commit + others),
+                    fsyncs_per_block: per_block(commits * of_a_commit + signatures),
                 }
             })
             .collect())

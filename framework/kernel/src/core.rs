@@ -25,7 +25,6 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     layout,
     ledger::{BadBlock, Candidate, Proposal, View},
-    saved::SavedFile,
     shared::{Board, Clock, Shared},
     signer::Signer,
     sync::CatchUp,
@@ -128,8 +127,6 @@ pub(crate) struct Parts {
     pub(crate) shared: Arc<Shared>,
     pub(crate) engine: Box<dyn Consensus>,
     pub(crate) signer: Option<Signer>,
-    /// Where the consensus' records go, and the last one.
-    pub(crate) saved: (SavedFile, Option<(Height, Bytes)>),
     pub(crate) eager_sync: bool,
     pub(crate) transport: mpsc::Sender<TransportCommand>,
     pub(crate) heads: watch::Sender<Option<Arc<Head>>>,
@@ -142,9 +139,6 @@ pub(crate) struct Core {
     shared: Arc<Shared>,
     engine: Box<dyn Consensus>,
     signer: Option<Signer>,
-    saved: SavedFile,
-    /// The last record at the start, with its height.
-    last_saved: Option<(Height, Bytes)>,
     view: Arc<View>,
     transport: mpsc::Sender<TransportCommand>,
     heads: watch::Sender<Option<Arc<Head>>>,
@@ -166,17 +160,13 @@ pub(crate) struct Core {
 
 /// Runs the loop until [`Control::Stop`]; on a thread of its own, in a single-threaded runtime.
 pub(crate) async fn run(parts: Parts) -> Result<(), CoreError> {
-    let Parts { shared, engine, signer, saved, eager_sync, transport, heads, mut messages, mut controls, serve } =
-        parts;
-    let (saved, last_saved) = saved;
+    let Parts { shared, engine, signer, eager_sync, transport, heads, mut messages, mut controls, serve } = parts;
     let view = shared.view();
     let next_tick = shared.clock.now();
     let mut core = Core {
         shared,
         engine,
         signer,
-        saved,
-        last_saved,
         view,
         transport,
         heads,
@@ -269,11 +259,7 @@ impl Core {
             tip: self.view.tip,
             validators: self.view.validators.clone(),
             me: self.me(&self.view),
-            saved: match self.last_saved.take() {
-                Some((of, record)) => (of == height).then_some(record),
-                // Of a version which kept it in the store.
-                None => self.view.chain().saved(height)?,
-            },
+            saved: self.view.chain().saved(height)?,
             fresh: last.is_none(),
             pending: self.told_pending,
         };
@@ -378,7 +364,9 @@ impl Core {
             ));
             return Ok(());
         }
-        self.saved.write(self.view.tip.height.next(), record)?;
+        let mut batch = Batch::new();
+        batch.put(layout::SAVED, layout::with_height(self.view.tip.height.next(), record));
+        self.shared.ledger.storage.commit(batch)?;
         self.shared.metrics.persists.inc();
         Ok(())
     }

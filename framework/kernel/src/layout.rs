@@ -12,7 +12,7 @@
 //! | `s` key | the application's state |
 //! | `e` hash of (offender, height) | borsh of an evidence record that a block carries |
 //! | `p` hash of (offender, height) | borsh of an evidence record that waits for a block |
-//! | `c` | height:u64be, then the consensus' saved record of that height: of versions before `engine.saved`, read where that is empty |
+//! | `c` | height:u64be, then the consensus' saved record of that height |
 //! | `x` | a second final block with its proof, should there ever be one |
 
 use bytes::{BufMut, Bytes, BytesMut};

@@ -6,7 +6,7 @@
 //! 2. [`node`]: an assembly becomes a running node: which threads and tasks there are, and in what order they start and stop.
 //! 3. `core`: the loop; persist, then sign, then send; commit, then announce.
 //! 4. [`ledger`] and [`layout`]: judging, building and storing blocks. `execute`: a block's effect on a view of the state.
-//! 5. [`signer`]: the key and its durable guard. `saved`: the record of the consensus. [`pool`] and `intake`: transactions that wait.
+//! 5. [`signer`]: the key and its durable guard. [`pool`] and `intake`: transactions that wait.
 //! 6. `own`: a service's own ledger. `checked`: what was judged without being taken.
 //! 7. `sync`: catch-up. `router` and `wire`: what peers say. `requests`: what clients ask.
 
@@ -29,7 +29,6 @@ mod metrics;
 mod own;
 mod requests;
 mod router;
-mod saved;
 mod shared;
 mod sync;
 mod wire;

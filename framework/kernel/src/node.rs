@@ -29,7 +29,6 @@ use crate::{
     pool::Pool,
     requests::{Back, Front},
     router::{self, Router, SERVE_MAX},
-    saved::SavedFile,
     shared::{Identification, Shared},
     signer::{self, GuardError, Signer},
 };
@@ -329,9 +328,6 @@ impl Starting {
         let engine = chain.consensus.build(&chain.context).map_err(setup("consensus", &consensus_name))?;
         let (ledger, view) = Ledger::open(chain.genesis, application, finality, storage)?;
         let signer = self.signer(&ledger)?;
-        // The store is locked by now: nobody else has this directory.
-        let saved = SavedFile::open(&self.assembly.node.data_dir)
-            .map_err(|error| StartError::Ledger(LedgerError::Storage(error)))?;
         let eager_sync = chain.consensus.observes() || signer.is_none();
         let who = Identification {
             name: self.assembly.node.name.clone(),
@@ -386,7 +382,6 @@ impl Starting {
             shared: Arc::clone(&shared),
             engine,
             signer,
-            saved,
             eager_sync,
             transport: commands.clone(),
             heads: self.heads.clone(),
