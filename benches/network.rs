@@ -78,7 +78,8 @@ fn main() -> ExitCode {
         counts,
     };
     let stop = Stop::after(RUN_MAX);
-    let outcome = stop_on_signal(&stop).and_then(|()| {
+    let signals = stop.on_signals().map_err(|error| format!("signals can't be received: {error}"));
+    let outcome = signals.and_then(|()| {
         run(&options, &stop, &mut |what| eprintln!("measuring: {what}")).map_err(|error| error.to_string())
     });
     match outcome {
@@ -96,26 +97,4 @@ fn main() -> ExitCode {
 fn library() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     program.with_file_name("libquorate_poa_dylib.so")
-}
-
-/// Ctrl-C and SIGTERM end the run in order: nodes first, then their files.
-fn stop_on_signal(stop: &Stop) -> Result<(), String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let failed = |error: std::io::Error| format!("signals can't be received: {error}");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let (mut interrupt, mut terminate) = {
-        let _inside = runtime.enter();
-        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
-    };
-    let stop = stop.clone();
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        });
-        stop.now();
-    });
-    Ok(())
 }

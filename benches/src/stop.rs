@@ -1,12 +1,15 @@
 //! When a run must end: at its deadline, or when the user wants no more.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::BenchError;
 
@@ -29,6 +32,30 @@ impl Stop {
     /// Ends the run as soon as its threads look.
     pub fn now(&self) {
         self.wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the run at Ctrl-C and SIGTERM, in order: nodes first, then their files.
+    ///
+    /// # Errors
+    ///
+    /// When signals can't be received here.
+    pub fn on_signals(&self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (mut interrupt, mut terminate) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        };
+        let stop = self.clone();
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            });
+            stop.now();
+        });
+        Ok(())
     }
 
     /// Goes on, or says why not.

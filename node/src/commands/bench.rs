@@ -123,7 +123,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         bytes: args.bytes as usize,
     };
     let stop = Stop::after(AROUND + Duration::from_secs(args.seconds.saturating_mul(20)));
-    stop_on_signals(&stop)?;
+    stop.on_signals().map_err(|error| Failure::failed(format!("signals can't be received: {error}")))?;
     let outcome = bench.run(&stop, &mut |what| output::note(what)).map_err(failure)?;
     if let Some(path) = &args.plot {
         std::fs::write(path, svg(&outcome)).map_err(|error| Failure::disk(path.display(), &error))?;
@@ -136,26 +136,4 @@ fn failure(error: BenchError) -> Failure {
         BenchError::Stopped => Failure::new(Exit::Failed, "stopped"),
         other => Failure::failed(other.to_string()),
     }
-}
-
-/// Ctrl-C and SIGTERM end the load in order: what was started here first, then its files.
-fn stop_on_signals(stop: &Stop) -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let failed = |error: std::io::Error| Failure::failed(format!("signals can't be received: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let (mut interrupt, mut terminate) = {
-        let _inside = runtime.enter();
-        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
-    };
-    let stop = stop.clone();
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        });
-        stop.now();
-    });
-    Ok(())
 }
