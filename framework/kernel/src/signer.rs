@@ -11,7 +11,8 @@
 //!
 //! A slot: sequence:u64le, height:u64le, round:u32le, step:u8, sub:u32le, digest (32), signature (64), CRC-32 of all before (u32le). The
 //! valid slot with the higher sequence counts. A signature leaves the signer after its slot is on the medium; a slot torn by a power cut
-//! belongs to a signature that never left.
+//! belongs to a signature that never left. What an opening finds it writes again, into the other slot: a process that was killed between the write and
+//! the wait for the medium leaves a slot that can be read and need not be on it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -161,7 +162,20 @@ impl Signer {
         if torn == 2 {
             return Err(damaged("both records are damaged"));
         }
-        Ok(Self { key, chain_id, file, path: path.into(), last, failed: false })
+        let mut signer = Self { key, chain_id, file, path: path.into(), last: None, failed: false };
+        if let Some(found) = last {
+            signer.write(Last { sequence: found.sequence + 1, ..found }).map_err(failed)?;
+        }
+        Ok(signer)
+    }
+
+    /// Makes the last place durable, in the slot that does not hold the one before.
+    fn write(&mut self, last: Last) -> io::Result<()> {
+        let at = SLOTS_AT + (last.sequence % 2) * SLOT_BYTES as u64;
+        self.file.write_all_at(&write_slot(&last), at)?;
+        self.file.sync_data()?;
+        self.last = Some(last);
+        Ok(())
     }
 
     /// The public half.
@@ -198,15 +212,11 @@ impl Signer {
         }
         let signature = self.key.sign(&bytes);
         let sequence = self.last.map_or(0, |last| last.sequence) + 1;
-        let next = Last { sequence, guard: request.guard, digest, signature };
-        let at = SLOTS_AT + (sequence % 2) * SLOT_BYTES as u64;
-        let written = self.file.write_all_at(&write_slot(&next), at).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
+        if let Err(error) = self.write(Last { sequence, guard: request.guard, digest, signature }) {
             // What is on the medium is unknown now: sign nothing more.
             self.failed = true;
             return Err(SignRefused::Failed(format!("{}: {error}", self.path.display())));
         }
-        self.last = Some(next);
         Ok(signature)
     }
 }
@@ -310,6 +320,25 @@ mod tests {
             std::fs::write(&path, &bad).unwrap();
             let signer = Signer::open(NodeKey::development("validator-1"), &path, CHAIN).unwrap();
             assert_eq!(signer.last().unwrap().height, Height(1));
+        }
+    }
+
+    /// The last slot could be read, and was not on the medium: only what the opening wrote counts then.
+    #[test]
+    fn what_an_opening_finds_is_written_again_before_it_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let (key, path) = new(directory.path());
+        let mut signer = Signer::open(key, &path, CHAIN).unwrap();
+        let first = signer.sign(&request(1, 0, 1, b"a")).unwrap();
+        drop(signer);
+        for slot in [64 + SLOT_BYTES, 64, 64 + SLOT_BYTES] {
+            drop(Signer::open(NodeKey::development("validator-1"), &path, CHAIN).unwrap());
+            let mut content = std::fs::read(&path).unwrap();
+            content[slot..slot + SLOT_BYTES].fill(0);
+            std::fs::write(&path, content).unwrap();
+            let mut signer = Signer::open(NodeKey::development("validator-1"), &path, CHAIN).unwrap();
+            assert_eq!(signer.last(), Some(request(1, 0, 1, b"a").guard));
+            assert_eq!(signer.sign(&request(1, 0, 1, b"a")), Ok(first));
         }
     }
 
