@@ -18,9 +18,12 @@ count() {
         echo "LEFT OUT: valgrind is missing; with it this step counts the instructions of the hot functions, and compares with benches/instructions.txt"
     fi
 }
-count >"$counts" 2>&1 &
+# A process group of its own, so that all of it ends with this script: a build, a shell, valgrind.
+set -m
+count >"$counts" 2>&1 </dev/null &
 counting=$!
-trap 'kill "$counting" 2>/dev/null || true; rm -f "$counts"' EXIT
+set +m
+trap 'kill -- -"$counting" 2>/dev/null || true; rm -f "$counts"' EXIT
 step tests
 cargo test --workspace --locked
 step "the backend's routes against their own description"
@@ -30,8 +33,12 @@ else
     echo "LEFT OUT: python3 with venv is missing; with it this step has schemathesis ask the backend what its description allows, and what it does not"
 fi
 step "instructions of the hot functions (counted beside the tests)"
-wait "$counting" || { cat "$counts"; exit 1; }
+counted=0
+wait "$counting" || counted=$?
+# The number of the group may be another's from here on.
+trap 'rm -f "$counts"' EXIT
 cat "$counts"
+[ "$counted" = 0 ] || exit 1
 step "the second implementation of ballots"
 if command -v node >/dev/null && command -v npm >/dev/null; then
     tests/booth.sh
