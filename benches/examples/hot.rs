@@ -24,10 +24,14 @@ const MANY: usize = 256;
 /// Ballots that are verified at once.
 const BALLOTS: usize = 16;
 
+/// Hashes from one of so many leaves to the root.
+const PATH: usize = MANY.ilog2() as usize;
+
+/// A hot function with what it needs; what it gives back is used, so that nothing is left out.
 type Work = Box<dyn Fn() -> usize>;
 
-/// Each hot function with what it needs; what it gives back is used, so that nothing is left out.
-fn work(name: &str) -> Option<Work> {
+/// Each with what it must give back each time: one that fails at once costs few instructions, which must not pass for fast.
+fn work(name: &str) -> Option<(Work, usize)> {
     let chain_id = ChainId::new([7; 32]);
     let transactions: Vec<Bytes> =
         (0..MANY).map(|number| Put::sign(&[number as u8; 32], &chain_id, 0, b"key-00000000", &[b'v'; 32])).collect();
@@ -50,26 +54,30 @@ fn work(name: &str) -> Option<Work> {
     let block = Block::new(header.clone(), &transactions, &[]).ok()?;
     Some(match name {
         "verify-256-signatures" => {
-            Box::new(move || application.verify(&NoState, &transactions).iter().filter(|one| one.is_ok()).count())
+            let verify = move || application.verify(&NoState, &transactions).iter().filter(|one| one.is_ok()).count();
+            (Box::new(verify), MANY)
         }
         "verify-1-signature" => {
             let one: Vec<Bytes> = transactions.into_iter().take(1).collect();
-            Box::new(move || application.verify(&NoState, &one).iter().filter(|one| one.is_ok()).count())
+            (Box::new(move || application.verify(&NoState, &one).iter().filter(|one| one.is_ok()).count()), 1)
         }
         "make-block-256" => {
-            Box::new(move || Block::new(header.clone(), &transactions, &[]).map_or(0, |block| block.encoded().len()))
+            let bytes = block.encoded().len();
+            let make = move || Block::new(header.clone(), &transactions, &[]).map_or(0, |block| block.encoded().len());
+            (Box::new(make), bytes)
         }
         "decode-block-256" => {
             let encoded = block.encoded().clone();
-            Box::new(move || Block::decode(encoded.clone()).map_or(0, |block| block.transactions().len()))
+            let decode = move || Block::decode(encoded.clone()).map_or(0, |block| block.transactions().len());
+            (Box::new(decode), MANY)
         }
         "merkle-path-256" => {
             let leaves = block.transaction_leaves();
-            Box::new(move || merkle::path(&leaves, 100).map_or(0, |_| 1))
+            (Box::new(move || merkle::path(&leaves, 100).map_or(0, |path| path.steps.len())), PATH)
         }
         "execute-256-writes" => {
             let state = MemoryState::genesis(&application).ok()?;
-            Box::new(move || {
+            let execute = move || {
                 let context = BlockContext {
                     chain_id,
                     height: Height(1),
@@ -79,14 +87,16 @@ fn work(name: &str) -> Option<Work> {
                     misbehaviour: &[],
                 };
                 application.execute(&mut state.clone(), &context).map_or(0, |outcome| outcome.receipts.len())
-            })
+            };
+            (Box::new(execute), MANY)
         }
         "verify-16-ballots" => {
             let (key, rules, ballots) = ballots()?;
-            Box::new(move || {
+            let verify = move || {
                 let verdicts = batch::verify_batch(&key, &rules, &ballots.iter().collect::<Vec<_>>());
                 verdicts.iter().filter(|one| one.is_ok()).count()
-            })
+            };
+            (Box::new(verify), BALLOTS)
         }
         _ => return None,
     })
@@ -124,13 +134,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let count: usize = count.and_then(|count| count.parse().ok()).unwrap_or(1);
-    let Some(work) = work(&name) else {
+    let Some((work, each)) = work(&name) else {
         eprintln!("unknown name `{name}`; known: {}", NAMES.join(", "));
         return ExitCode::from(2);
     };
     let done: usize = (0..count).map(|_| std::hint::black_box(work())).sum();
-    if done == 0 {
-        eprintln!("{name} did nothing");
+    if done != each * count || done == 0 {
+        eprintln!("{name} gave back {done} in {count} times, not {each} each time");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
