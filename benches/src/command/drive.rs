@@ -1,6 +1,7 @@
 //! A load, from its first transaction to its last.
 
 use std::{
+    ops::Range,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -12,13 +13,17 @@ use std::{
 use quorate::TransactionId;
 use serde_json::Value;
 
-use super::{outcome::Outcome, resources::Watch, stock::Stock};
+use super::{
+    outcome::{NodeUse, Outcome},
+    resources::Watch,
+    stock::Stock,
+    tally::{Tally, Times, Window},
+};
 use crate::{
     failure::BenchError,
     follow::Follower,
     http::{Connection, call_text, post},
     network::Network,
-    report::sorted,
 };
 
 /// Transactions in one request of an open loop at most.
@@ -32,6 +37,9 @@ const CLIENT_PER_S_MAX: usize = 400;
 
 /// What all clients together may make final a second, for the same.
 const ALL_PER_S_MAX: usize = 30_000;
+
+/// How long after its end an open loop goes on to send what was due before.
+const LATE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long the rest is waited for after the load's end.
 const REST_WAIT: Duration = Duration::from_secs(15);
@@ -57,17 +65,26 @@ impl Mode {
                 let per_s = (clients * CLIENT_PER_S_MAX).min(ALL_PER_S_MAX);
                 (per_s as f64 * seconds) as usize + clients
             }
-            Mode::Open(rate) => (rate * seconds).ceil() as usize + 1,
+            Mode::Open(rate) => (rate * seconds).ceil() as usize,
         }
     }
 }
 
-/// One transaction's moments, in microseconds since the load began; 0 is not yet.
+/// One transaction's moments, as in [`Times`].
 #[derive(Default)]
 struct Moments {
     due: AtomicU64,
     accepted: AtomicU64,
     done: AtomicU64,
+    refused: AtomicBool,
+}
+
+impl Moments {
+    fn times(&self) -> Times {
+        let [due, accepted, done] =
+            [&self.due, &self.accepted, &self.done].map(|moment| moment.load(Ordering::Relaxed));
+        Times { due, accepted, done, refused: self.refused.load(Ordering::Relaxed) }
+    }
 }
 
 struct Driven<'a> {
@@ -75,15 +92,32 @@ struct Driven<'a> {
     moments: Vec<Moments>,
     begun: Instant,
     next: AtomicUsize,
-    refused: AtomicUsize,
     over: AtomicBool,
     /// Who waits for each transaction of a closed loop.
     waiting: Mutex<Vec<Option<Thread>>>,
 }
 
-impl Driven<'_> {
+impl<'a> Driven<'a> {
+    /// A load of this length, which begins now. Of an open loop all that is due in it has its moment already.
+    fn begin(stock: &'a Stock, mode: Mode, length: Duration) -> Self {
+        let due = |place: usize| match mode {
+            Mode::Closed(_) => Some(0),
+            Mode::Open(rate) => Some((place as f64 * 1e6 / rate) as u64 + 1).filter(|due| *due <= micros(length)),
+        };
+        let moments =
+            (0..stock.texts.len()).map_while(due).map(|due| Moments { due: due.into(), ..Moments::default() });
+        Self {
+            stock,
+            moments: moments.collect(),
+            begun: Instant::now(),
+            next: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+            waiting: Mutex::new((0..stock.texts.len()).map(|_| None).collect()),
+        }
+    }
+
     fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+        micros(self.begun.elapsed()).max(1)
     }
 
     fn is_over(&self) -> bool {
@@ -114,7 +148,7 @@ impl Driven<'_> {
     }
 
     /// Hands in these transactions in one request.
-    fn hand_in(&self, connection: &mut Connection, places: std::ops::Range<usize>) -> Result<(), BenchError> {
+    fn hand_in(&self, connection: &mut Connection, places: Range<usize>) -> Result<(), BenchError> {
         let texts: Vec<&str> =
             self.stock.texts.get(places.clone()).unwrap_or_default().iter().map(String::as_str).collect();
         let request = match texts.as_slice() {
@@ -136,9 +170,10 @@ impl Driven<'_> {
         let now = self.now();
         let refused = if body.windows(8).any(|part| part == b"\"error\":") { refused(body)? } else { Vec::new() };
         for (at, place) in places.enumerate() {
+            let Some(moments) = self.moments.get(place) else { continue };
             if refused.contains(&at) {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-            } else if let Some(moments) = self.moments.get(place) {
+                moments.refused.store(true, Ordering::Relaxed);
+            } else {
                 moments.accepted.store(now, Ordering::Relaxed);
             }
         }
@@ -155,7 +190,7 @@ impl Driven<'_> {
             }
             moments.due.store(self.now(), Ordering::Relaxed);
             self.hand_in(&mut connection, place..place + 1)?;
-            if moments.accepted.load(Ordering::Relaxed) == 0 {
+            if moments.refused.load(Ordering::Relaxed) {
                 // Refused, as by a full pool: a client waits a little.
                 std::thread::sleep(LOOK_EVERY);
                 continue;
@@ -167,34 +202,35 @@ impl Driven<'_> {
         Ok(())
     }
 
+    /// What is due and nobody has taken yet, at most [`BATCH`]; waits for it. `None` when all is taken or the load is over.
+    fn take_due(&self, queue: &Mutex<()>) -> Option<Range<usize>> {
+        let _mine = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = self.next.load(Ordering::Relaxed);
+        let due = self.moments.get(first)?.due.load(Ordering::Relaxed);
+        while !self.is_over() && self.now() < due {
+            std::thread::sleep(Duration::from_micros(due.saturating_sub(self.now())).min(LOOK_EVERY));
+        }
+        if self.is_over() {
+            return None;
+        }
+        let now = self.now();
+        let more = self.moments.iter().skip(first + 1).take(BATCH - 1);
+        let last = first + 1 + more.take_while(|one| one.due.load(Ordering::Relaxed) <= now).count();
+        self.next.store(last, Ordering::Relaxed);
+        Some(first..last)
+    }
+
     /// One connection of an open loop: takes what is due, together with others.
-    fn sender(&self, mut connection: Connection, queue: &Mutex<()>, rate: f64) -> Result<(), BenchError> {
-        let due_at = |place: usize| (place as f64 * 1e6 / rate) as u64 + 1;
-        while !self.is_over() {
-            let places = {
-                let _mine = queue.lock().unwrap_or_else(PoisonError::into_inner);
-                let first = self.next.load(Ordering::Relaxed);
-                if first >= self.moments.len() {
-                    return Ok(());
-                }
-                while !self.is_over() && self.now() < due_at(first) {
-                    let left = Duration::from_micros(due_at(first).saturating_sub(self.now()));
-                    std::thread::sleep(left.min(LOOK_EVERY));
-                }
-                let due = (self.now() as f64 * rate / 1e6) as usize + 1;
-                let last = due.clamp(first + 1, first + BATCH).min(self.moments.len());
-                self.next.store(last, Ordering::Relaxed);
-                first..last
-            };
-            for place in places.clone() {
-                if let Some(moments) = self.moments.get(place) {
-                    moments.due.store(due_at(place), Ordering::Relaxed);
-                }
-            }
+    fn sender(&self, mut connection: Connection, queue: &Mutex<()>) -> Result<(), BenchError> {
+        while let Some(places) = self.take_due(queue) {
             self.hand_in(&mut connection, places)?;
         }
         Ok(())
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The places in a request's answer that are refusals; anything but a full pool or a busy node is an error.
@@ -231,15 +267,8 @@ pub(crate) fn drive(
     for at in 0..count {
         connections.push(network.validator(at % network.validators().len())?.connect()?);
     }
-    let driven = Driven {
-        stock,
-        moments: std::iter::repeat_with(Moments::default).take(stock.texts.len()).collect(),
-        begun: Instant::now(),
-        next: AtomicUsize::new(0),
-        refused: AtomicUsize::new(0),
-        over: AtomicBool::new(false),
-        waiting: Mutex::new((0..stock.texts.len()).map(|_| None).collect()),
-    };
+    let length = warm_up + time;
+    let driven = Driven::begin(stock, mode, length);
     let (queue, rest) = (Mutex::new(()), AtomicBool::new(false));
     let nodes = std::thread::scope(|scope| {
         let driven = &driven;
@@ -251,7 +280,7 @@ pub(crate) fn drive(
                 scope.spawn(move || {
                     let ended = match mode {
                         Mode::Closed(_) => driven.client(connection),
-                        Mode::Open(rate) => driven.sender(connection, queue, rate),
+                        Mode::Open(_) => driven.sender(connection, queue),
                     };
                     if ended.is_err() {
                         driven.over.store(true, Ordering::Relaxed);
@@ -265,7 +294,13 @@ pub(crate) fn drive(
         };
         let measured = wait(warm_up, "the warm-up").and_then(|()| {
             let watch = Watch::begin(network);
-            wait(warm_up + time, "the load").and_then(|()| watch.end(network))
+            wait(length, "the load").and_then(|()| watch.end(network))
+        });
+        // What was due in time is still sent, so that none is left out because the ones before it were slow.
+        let sent = network.stop().until("the rest is handed in", || {
+            let waits = matches!(mode, Mode::Open(_)) && measured.is_ok() && !driven.is_over();
+            let late = driven.begun.elapsed() >= length + LATE_WAIT;
+            Ok((!waits || late || senders.iter().all(|sender| sender.is_finished())).then_some(()))
         });
         driven.over.store(true, Ordering::Relaxed);
         let mut failed = None;
@@ -274,54 +309,34 @@ pub(crate) fn drive(
             failed = failed.or(ended.err());
         }
         let deadline = Instant::now() + REST_WAIT;
+        let mut settled = 0;
         let rested = network.stop().until("the rest", || {
-            let open = driven
-                .moments
-                .iter()
-                .any(|one| one.accepted.load(Ordering::Relaxed) > 0 && one.done.load(Ordering::Relaxed) == 0);
-            Ok((!open || Instant::now() >= deadline || failed.is_some()).then_some(()))
+            let open =
+                |one: &Moments| one.accepted.load(Ordering::Relaxed) > 0 && one.done.load(Ordering::Relaxed) == 0;
+            settled += driven.moments.iter().skip(settled).take_while(|one| !open(one)).count();
+            let all = settled == driven.moments.len();
+            Ok((all || Instant::now() >= deadline || failed.is_some()).then_some(()))
         });
         rest.store(true, Ordering::Relaxed);
         let followed = following.join().unwrap_or_else(|_| Err(BenchError::answer("the follower panicked")));
         match failed {
             Some(error) => Err(error),
-            None => rested.and(followed).and(measured),
+            None => sent.and(rested).and(followed).and(measured),
         }
     })?;
-    let window = (warm_up.as_micros() as u64, (warm_up + time).as_micros() as u64);
+    let window = Window { from: micros(warm_up), to: micros(length), end: driven.now().max(micros(length)) };
     Ok(outcome(network, &driven, mode, window, nodes))
 }
 
-fn outcome(
-    network: &Network,
-    driven: &Driven<'_>,
-    mode: Mode,
-    (from, to): (u64, u64),
-    nodes: Vec<super::outcome::NodeUse>,
-) -> Outcome {
-    let (mut to_final, mut to_accepted) = (Vec::new(), Vec::new());
-    let (mut finals, mut accepted, mut unfinished) = (0usize, 0usize, 0usize);
-    let within = |moment: u64| moment > from && moment <= to;
-    for one in &driven.moments {
-        let [due, taken, done] = [&one.due, &one.accepted, &one.done].map(|moment| moment.load(Ordering::Relaxed));
-        accepted += usize::from(within(taken));
-        finals += usize::from(within(done));
-        unfinished += usize::from(taken > 0 && done == 0);
-        // Of an open loop every one counts that was due in time, however late it came.
-        if within(due) && taken > 0 {
-            to_accepted.push(taken.saturating_sub(due) as f64 / 1000.0);
-            if done > 0 {
-                to_final.push(done.saturating_sub(due) as f64 / 1000.0);
-            }
-        }
-    }
-    let (to_final, to_accepted) = (sorted(&to_final), sorted(&to_accepted));
+fn outcome(network: &Network, driven: &Driven<'_>, mode: Mode, window: Window, nodes: Vec<NodeUse>) -> Outcome {
+    let tally = Tally::of(driven.moments.iter().map(Moments::times), window);
+    let (to_final, to_accepted) = (&tally.to_final, &tally.to_accepted);
     let at = |values: &[f64], thousandths: usize| {
         let place = (values.len() * thousandths / 1000).min(values.len().saturating_sub(1));
         values.get(place).copied().unwrap_or(0.0)
     };
-    let seconds = (to - from) as f64 / 1e6;
-    let mean = |of: fn(&super::outcome::NodeUse) -> f64| nodes.iter().map(of).sum::<f64>() / nodes.len().max(1) as f64;
+    let seconds = (window.to - window.from) as f64 / 1e6;
+    let mean = |of: fn(&NodeUse) -> f64| nodes.iter().map(of).sum::<f64>() / nodes.len().max(1) as f64;
     let blocks = nodes.first().map_or(0, |node| node.blocks);
     Outcome {
         mode: if matches!(mode, Mode::Closed(_)) { "closed" } else { "open" },
@@ -331,24 +346,48 @@ fn outcome(
         rate: if let Mode::Open(rate) = mode { Some(rate) } else { None },
         seconds,
         transaction_bytes: driven.stock.transaction_bytes,
-        finals,
-        final_per_s: finals as f64 / seconds,
-        accepted_per_s: accepted as f64 / seconds,
-        accepted_p50_ms: at(&to_accepted, 500),
-        accepted_p99_ms: at(&to_accepted, 990),
-        p50_ms: at(&to_final, 500),
-        p90_ms: at(&to_final, 900),
-        p99_ms: at(&to_final, 990),
-        p999_ms: at(&to_final, 999),
+        finals: tally.finals,
+        final_per_s: tally.finals as f64 / seconds,
+        accepted_per_s: tally.accepted as f64 / seconds,
+        accepted_p50_ms: at(to_accepted, 500),
+        accepted_p99_ms: at(to_accepted, 990),
+        p50_ms: at(to_final, 500),
+        p90_ms: at(to_final, 900),
+        p99_ms: at(to_final, 990),
+        p999_ms: at(to_final, 999),
         max_ms: to_final.last().copied().unwrap_or(0.0),
-        unfinished,
-        refused: driven.refused.load(Ordering::Relaxed),
+        backlog_grew_per_s: tally.backlog_grew_per_s,
+        unfinished: tally.unfinished,
+        unsent: tally.unsent,
+        refused: tally.refused,
         rss_mib_max: nodes.iter().map(|node| node.rss_mib_max).fold(0.0, f64::max),
         fsyncs_per_block: mean(|node| node.fsyncs_per_block),
-        transactions_per_block: if blocks > 0 { finals as f64 / blocks as f64 } else { 0.0 },
+        transactions_per_block: if blocks > 0 { tally.finals as f64 / blocks as f64 } else { 0.0 },
         nodes,
         steps: Vec::new(),
         knee_per_s: None,
-        curve: (0..100).map(|hundredth| at(&to_final, hundredth * 10)).chain(to_final.last().copied()).collect(),
+        curve: (0..100).map(|hundredth| at(to_final, hundredth * 10)).chain(to_final.last().copied()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stock(count: usize) -> Stock {
+        Stock { texts: vec![String::new(); count], places: Default::default(), transaction_bytes: 0, kind: "kv" }
+    }
+
+    /// Also when nobody asks for a long time, all that was due in the load is given out, in order, in batches, and nothing that was due later.
+    #[test]
+    fn an_open_loop_gives_out_all_that_was_due() {
+        let (stock, queue) = (stock(1000), Mutex::new(()));
+        let mut driven = Driven::begin(&stock, Mode::Open(1e5), Duration::from_millis(5));
+        driven.begun = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        let parts: Vec<Range<usize>> = std::iter::from_fn(|| driven.take_due(&queue)).collect();
+        assert_eq!(parts, [0..100, 100..200, 200..300, 300..400, 400..500]);
+        let driven = Driven::begin(&stock, Mode::Open(1e5), Duration::from_millis(5));
+        driven.over.store(true, Ordering::Relaxed);
+        assert_eq!(driven.take_due(&queue), None);
     }
 }

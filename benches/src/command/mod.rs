@@ -10,6 +10,7 @@ mod plot;
 mod resources;
 mod saturate;
 mod stock;
+mod tally;
 
 use std::{path::PathBuf, time::Duration};
 

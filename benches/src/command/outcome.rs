@@ -75,9 +75,13 @@ pub struct Outcome {
     pub p999_ms: f64,
     /// The longest.
     pub max_ms: f64,
-    /// Handed in and not final at the end of the wait for the rest.
+    /// How much more was due and not yet final with each second; about 0 where a network keeps up.
+    pub backlog_grew_per_s: f64,
+    /// Handed in and not final at the end of the wait for the rest; their latencies are the time until then.
     pub unfinished: usize,
-    /// Refused, such as by a full pool.
+    /// Of an open loop: due in time and not handed in, even some time after; their latencies are the time until the end of the wait.
+    pub unsent: usize,
+    /// Refused, such as by a full pool; they have no latency.
     pub refused: usize,
     /// The highest memory of a validator.
     pub rss_mib_max: f64,
@@ -125,8 +129,12 @@ impl fmt::Display for Outcome {
             "to final   p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, longest {:.1} ms",
             self.p50_ms, self.p90_ms, self.p99_ms, self.p999_ms, self.max_ms
         )?;
-        if self.unfinished > 0 || self.refused > 0 {
-            writeln!(f, "not final  {} at the end, {} refused", self.unfinished, self.refused)?;
+        if self.unfinished > 0 || self.unsent > 0 || self.refused > 0 {
+            writeln!(
+                f,
+                "not final  {} at the end, {} refused, {} due and never handed in",
+                self.unfinished, self.refused, self.unsent
+            )?;
         }
         for node in &self.nodes {
             writeln!(
