@@ -32,12 +32,16 @@ pub struct Step {
     pub p50_ms: f64,
     /// From the intended start to final.
     pub p99_ms: f64,
+    /// How much more was due and not yet final with each second.
+    pub backlog_grew_per_s: f64,
+    /// Refused, never handed in, or never final.
+    pub lost: usize,
     /// Whether it was kept up with.
     pub kept_up: bool,
 }
 
 /// What a load showed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Outcome {
     /// `closed`, `open` or `saturate`.
     pub mode: &'static str,
@@ -102,6 +106,13 @@ pub struct Outcome {
     pub curve: Vec<f64>,
 }
 
+impl Outcome {
+    /// Refused, never handed in, or never final.
+    pub(crate) fn lost(&self) -> usize {
+        self.refused + self.unsent + self.unfinished
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match (self.clients, self.rate) {
@@ -145,9 +156,10 @@ impl fmt::Display for Outcome {
         }
         for step in &self.steps {
             let word = if step.kept_up { "kept up" } else { "not kept up" };
+            let grew = format!("backlog {:+.0} a second, {} lost", step.backlog_grew_per_s, step.lost);
             writeln!(
                 f,
-                "{:>9.0} /s offered: {:>9.0} /s final, p50 {:.1} ms, p99 {:.1} ms, {word}",
+                "{:>9.0} /s offered: {:>9.0} /s final, p50 {:.1} ms, p99 {:.1} ms, {grew}: {word}",
                 step.rate, step.final_per_s, step.p50_ms, step.p99_ms
             )?;
         }
