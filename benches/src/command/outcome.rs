@@ -98,8 +98,7 @@ pub struct Outcome {
     /// Of a saturation search: every rate that was tried.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// Of a saturation search: the highest rate that was kept up with.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Of a saturation search: the highest rate that was kept up with, where one was.
     pub knee_per_s: Option<f64>,
     /// Latencies in milliseconds at each hundredth, for a plot.
     #[serde(skip)]
@@ -163,8 +162,9 @@ impl fmt::Display for Outcome {
                 step.rate, step.final_per_s, step.p50_ms, step.p99_ms
             )?;
         }
-        if let Some(knee) = self.knee_per_s {
-            writeln!(f, "the highest rate that is kept up with: {knee:.0} /s")?;
+        if !self.steps.is_empty() {
+            let knee = self.knee_per_s.map_or("none of these".into(), |knee| format!("{knee:.0} /s"));
+            writeln!(f, "the highest rate that is kept up with: {knee}")?;
         }
         Ok(())
     }

@@ -59,17 +59,25 @@ fn wait_empty(network: &Network) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// See the module. The outcome is that of the highest rate which was kept up with, with all steps.
+/// See the module.
 pub(crate) fn search(bench: &Bench, network: &Network, progress: &mut dyn FnMut(&str)) -> Result<Outcome, BenchError> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut best: Option<Outcome> = None;
-    let mut tried = |rate: f64| -> Result<bool, BenchError> {
+    climb(LAST, |rate| {
         progress(&format!("{rate:.0} a second"));
         let mode = Mode::Open(rate);
         let stock = Stock::new(network, mode.transactions(WARM_UP + bench.time), bench.bytes)?;
         wait_empty(network)?;
-        let outcome = drive(network, &stock, mode, WARM_UP, bench.time)?;
-        let good = kept_up(&outcome, rate);
+        drive(network, &stock, mode, WARM_UP, bench.time)
+    })
+}
+
+/// Tries rates of at most `last`. The outcome is that of the highest which was kept up with, else of the lowest of all, with all steps.
+fn climb(last: f64, mut load: impl FnMut(f64) -> Result<Outcome, BenchError>) -> Result<Outcome, BenchError> {
+    let mut steps: Vec<Step> = Vec::new();
+    let (mut best, mut knee, mut too_high) = (None, None, None);
+    let (mut rate, mut between) = (FIRST.min(last), 0);
+    loop {
+        let outcome = load(rate)?;
+        let kept_up = kept_up(&outcome, rate);
         steps.push(Step {
             rate,
             final_per_s: outcome.final_per_s,
@@ -77,27 +85,29 @@ pub(crate) fn search(bench: &Bench, network: &Network, progress: &mut dyn FnMut(
             p99_ms: outcome.p99_ms,
             backlog_grew_per_s: outcome.backlog_grew_per_s,
             lost: outcome.lost(),
-            kept_up: good,
+            kept_up,
         });
-        if best.as_ref().is_none_or(|best| good && best.rate.unwrap_or(0.0) < rate) {
+        // Each that is kept up with is higher than the ones before, each that is not is lower.
+        if kept_up || knee.is_none() {
             best = Some(outcome);
         }
-        Ok(good)
-    };
-    let (mut low, mut high) = (0.0, FIRST);
-    while high <= LAST && tried(high)? {
-        (low, high) = (high, high * 2.0);
+        if kept_up {
+            knee = Some(rate)
+        } else {
+            too_high = Some(rate)
+        }
+        rate = match too_high {
+            None if rate < last => (rate * 2.0).min(last),
+            Some(too_high) if between < BETWEEN => {
+                between += 1;
+                f64::midpoint(knee.unwrap_or(0.0), too_high)
+            }
+            _ => break,
+        };
     }
-    for _ in 0..BETWEEN {
-        let middle = f64::midpoint(low, high);
-        if tried(middle)? { low = middle } else { high = middle }
-    }
-    let mut outcome = best.ok_or_else(|| BenchError::answer("no rate was tried"))?;
+    let outcome = best.ok_or_else(|| BenchError::answer("no rate was tried"))?;
     steps.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-    outcome.mode = "saturate";
-    outcome.steps = steps;
-    outcome.knee_per_s = Some(low);
-    Ok(outcome)
+    Ok(Outcome { mode: "saturate", steps, knee_per_s: knee, ..outcome })
 }
 
 #[cfg(test)]
@@ -145,5 +155,40 @@ mod tests {
             assert!(!kept_up(&lost, 1000.0), "{lost:?}");
         }
         assert!(kept_up(&Outcome::default(), 1000.0));
+    }
+
+    /// A network which makes so many a second final.
+    fn network(capacity: f64) -> impl FnMut(f64) -> Result<Outcome, BenchError> {
+        move |rate| {
+            let grew = (rate - capacity).max(0.0);
+            Ok(Outcome { rate: Some(rate), backlog_grew_per_s: grew, p99_ms: rate / 100.0, ..Outcome::default() })
+        }
+    }
+
+    #[test]
+    fn the_outcome_is_that_of_the_highest_rate_that_was_kept_up_with() {
+        // Below the first rate, between, and above all that are tried.
+        for (capacity, knee, tried) in [(320.0, 312.5, 4), (3_100.0, 3_250.0, 7), (1e9, 16_000.0, 6)] {
+            let outcome = climb(16_000.0, network(capacity)).unwrap();
+            assert_eq!((outcome.rate, outcome.knee_per_s, outcome.steps.len()), (Some(knee), Some(knee), tried));
+            assert!(outcome.steps.is_sorted_by(|one, other| one.rate < other.rate), "{:?}", outcome.steps);
+            assert!(outcome.to_string().contains("the highest rate that is kept up with: "), "{outcome}");
+        }
+    }
+
+    #[test]
+    fn where_none_was_kept_up_with_there_is_no_highest() {
+        let outcome = climb(LAST, network(10.0)).unwrap();
+        assert_eq!((outcome.rate, outcome.knee_per_s), (Some(62.5), None));
+        assert!(outcome.steps.iter().all(|step| !step.kept_up), "{:?}", outcome.steps);
+        assert!(outcome.to_string().contains("kept up with: none"), "{outcome}");
+        assert_eq!(serde_json::to_value(&outcome).unwrap().get("knee_per_s"), Some(&Value::Null));
+    }
+
+    #[test]
+    fn no_rate_above_the_last_is_tried() {
+        let outcome = climb(1_200.0, network(1e9)).unwrap();
+        let rates: Vec<f64> = outcome.steps.iter().map(|step| step.rate).collect();
+        assert_eq!((rates, outcome.knee_per_s), (vec![500.0, 1_000.0, 1_200.0], Some(1_200.0)));
     }
 }
