@@ -72,11 +72,13 @@ fn a_run_that_shall_stop_does() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "files are left behind");
 }
 
-/// What `quorate bench` prints as JSON.
+/// What `quorate bench` prints as JSON; its network is made in the working directory, and nothing is left behind there.
 fn bench(arguments: &[&str]) -> serde_json::Value {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"));
     command.arg("bench").args(arguments).args(["--seconds", "1", "--warm-up", "0", "--json"]);
-    let output = command.env_remove("RUST_LOG").output().unwrap();
+    let output = command.env_remove("RUST_LOG").current_dir(directory.path()).output().unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "files are left behind");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
     serde_json::from_slice(&output.stdout).unwrap()

@@ -293,7 +293,7 @@ pub(crate) fn drive(
             network.stop().until(what, || Ok((driven.begun.elapsed() >= until || driven.is_over()).then_some(())))
         };
         let measured = wait(warm_up, "the warm-up").and_then(|()| {
-            let watch = Watch::begin(network);
+            let watch = Watch::begin(network)?;
             wait(length, "the load").and_then(|()| watch.end(network))
         });
         // What was due in time is still sent, so that none is left out because the ones before it were slow.
@@ -336,7 +336,7 @@ fn outcome(network: &Network, driven: &Driven<'_>, mode: Mode, window: Window, n
         values.get(place).copied().unwrap_or(0.0)
     };
     let seconds = (window.to - window.from) as f64 / 1e6;
-    let mean = |of: fn(&NodeUse) -> f64| nodes.iter().map(of).sum::<f64>() / nodes.len().max(1) as f64;
+    let fsyncs: Option<Vec<f64>> = nodes.iter().map(|node| node.fsyncs_per_block).collect();
     let blocks = nodes.first().map_or(0, |node| node.blocks);
     Outcome {
         mode: if matches!(mode, Mode::Closed(_)) { "closed" } else { "open" },
@@ -361,7 +361,7 @@ fn outcome(network: &Network, driven: &Driven<'_>, mode: Mode, window: Window, n
         unsent: tally.unsent,
         refused: tally.refused,
         rss_mib_max: nodes.iter().map(|node| node.rss_mib_max).fold(0.0, f64::max),
-        fsyncs_per_block: mean(|node| node.fsyncs_per_block),
+        fsyncs_per_block: fsyncs.map(|of_each| of_each.iter().sum::<f64>() / of_each.len().max(1) as f64),
         transactions_per_block: if blocks > 0 { tally.finals as f64 / blocks as f64 } else { 0.0 },
         nodes,
         steps: Vec::new(),

@@ -17,8 +17,9 @@ pub struct NodeUse {
     pub written_mib: f64,
     /// Made final meanwhile.
     pub blocks: u64,
-    /// Waits for the disk of a block, by the node's counters and what its store's format says of a commit.
-    pub fsyncs_per_block: f64,
+    /// Waits for the disk of a block, by the node's counters and what its store's format says of a commit; none of a store that is not known here, and
+    /// without blocks.
+    pub fsyncs_per_block: Option<f64>,
 }
 
 /// One rate of a saturation search.
@@ -89,8 +90,8 @@ pub struct Outcome {
     pub refused: usize,
     /// The highest memory of a validator.
     pub rss_mib_max: f64,
-    /// Mean of the validators.
-    pub fsyncs_per_block: f64,
+    /// Mean of the validators, where it is known of all.
+    pub fsyncs_per_block: Option<f64>,
     /// Mean transactions in a block of the first validator.
     pub transactions_per_block: f64,
     /// Each validator.
@@ -147,10 +148,11 @@ impl fmt::Display for Outcome {
             )?;
         }
         for node in &self.nodes {
+            let fsyncs = node.fsyncs_per_block.map_or("?".into(), |count| format!("{count:.1}"));
             writeln!(
                 f,
-                "{:<12} CPU {:>4.0} %   memory {:>6.1} MiB   written {:>7.1} MiB   {:.1} fsyncs a block",
-                node.name, node.cpu_percent, node.rss_mib_max, node.written_mib, node.fsyncs_per_block
+                "{:<12} CPU {:>4.0} %   memory {:>6.1} MiB   written {:>7.1} MiB   {fsyncs} fsyncs a block",
+                node.name, node.cpu_percent, node.rss_mib_max, node.written_mib
             )?;
         }
         for step in &self.steps {

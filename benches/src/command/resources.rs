@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -24,9 +25,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Waits for the disk of one commit of a store, by its plugin: what its FORMAT.md says.
 const FSYNCS_OF_A_COMMIT: [(&str, f64); 2] = [("redb", 2.0), ("fjall", 1.0)];
 
-/// A node's counters at one moment.
-#[derive(Debug, Clone, Copy, Default)]
+/// A node's counters, and when they were read.
+#[derive(Debug, Clone, Copy)]
 struct Counters {
+    at: Instant,
     cpu: Duration,
     written: u64,
     blocks: f64,
@@ -34,17 +36,22 @@ struct Counters {
     signatures: f64,
 }
 
-/// Watches the validators from its making until it is asked.
+/// Watches the validators from its making until it is asked, or dropped.
 pub(crate) struct Watch {
-    begun: Instant,
     before: Vec<Counters>,
     pids: Vec<Option<u32>>,
     over: Arc<AtomicBool>,
-    looking: std::thread::JoinHandle<BTreeMap<u32, u64>>,
+    looking: Option<JoinHandle<BTreeMap<u32, u64>>>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Watch {
-    pub(crate) fn begin(network: &Network) -> Self {
+    pub(crate) fn begin(network: &Network) -> Result<Self, BenchError> {
         let pids: Vec<Option<u32>> = network.validators().iter().map(Node::pid).collect();
         let over = Arc::new(AtomicBool::new(false));
         let (watched, ended) = (pids.clone(), Arc::clone(&over));
@@ -60,57 +67,58 @@ impl Watch {
             }
             highest
         });
-        let before = network.validators().iter().map(counters).collect();
-        Self { begun: Instant::now(), before, pids, over, looking }
+        let mut watch = Self { before: Vec::new(), pids, over, looking: Some(looking) };
+        watch.before = network.validators().iter().map(counters).collect::<Result<_, _>>()?;
+        Ok(watch)
     }
 
     /// What each validator used since.
-    pub(crate) fn end(self, network: &Network) -> Result<Vec<NodeUse>, BenchError> {
-        let took = self.begun.elapsed().as_secs_f64();
-        let after: Vec<Counters> = network.validators().iter().map(counters).collect();
+    pub(crate) fn end(mut self, network: &Network) -> Result<Vec<NodeUse>, BenchError> {
+        let after = network.validators().iter().map(counters).collect::<Result<Vec<Counters>, _>>()?;
         self.over.store(true, Ordering::Relaxed);
-        let highest = self.looking.join().map_err(|_| BenchError::answer("the look at memory panicked"))?;
-        let of_a_commit = fsyncs_of_a_commit(network);
+        let highest = self.looking.take().map(JoinHandle::join).and_then(Result::ok);
+        let highest = highest.ok_or_else(|| BenchError::answer("the look at memory panicked"))?;
         let nodes = network.validators().iter().zip(&self.before).zip(&after).zip(&self.pids);
         Ok(nodes
             .map(|(((node, before), after), pid)| {
+                let took = after.at.saturating_duration_since(before.at).as_secs_f64();
                 let blocks = after.blocks - before.blocks;
                 let commits = blocks + after.persists - before.persists;
                 let signatures = after.signatures - before.signatures;
-                let per_block = |value: f64| if blocks > 0.0 { value / blocks } else { 0.0 };
+                let of_a_commit = fsyncs_of_a_commit(network, node).filter(|_| blocks > 0.0);
                 NodeUse {
                     name: node.name.clone(),
                     cpu_percent: after.cpu.saturating_sub(before.cpu).as_secs_f64() * 100.0 / took,
                     rss_mib_max: pid.and_then(|pid| highest.get(&pid)).map_or(0.0, |kib| *kib as f64 / 1024.0),
                     written_mib: after.written.saturating_sub(before.written) as f64 / (1 << 20) as f64,
                     blocks: blocks as u64,
-                    fsyncs_per_block: per_block(commits * of_a_commit + signatures),
+                    fsyncs_per_block: of_a_commit.map(|of_one| (commits * of_one + signatures) / blocks),
                 }
             })
             .collect())
     }
 }
 
-fn counters(node: &Node) -> Counters {
-    let metrics = metrics(node).unwrap_or_default();
+fn counters(node: &Node) -> Result<Counters, BenchError> {
+    let mut connection = node.connect()?;
+    let text = String::from_utf8_lossy(connection.exchange(&get("/metrics"))?).into_owned();
     let metric = |name: &str| {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.trim().parse::<f64>().ok()).unwrap_or_default()
+        metric(&text, name).ok_or_else(|| BenchError::answer(format!("/metrics of {} has no {name}", node.name)))
     };
-    Counters {
+    Ok(Counters {
         cpu: node.pid().and_then(process::cpu).unwrap_or_default(),
         written: node.pid().and_then(written).unwrap_or_default(),
-        blocks: metric("quorate_blocks_by_engine_total") + metric("quorate_blocks_by_sync_total"),
-        persists: metric("quorate_persists_total"),
-        signatures: metric("quorate_signatures_total"),
-    }
+        blocks: metric("quorate_blocks_by_engine_total")? + metric("quorate_blocks_by_sync_total")?,
+        persists: metric("quorate_persists_total")?,
+        signatures: metric("quorate_signatures_total")?,
+        at: Instant::now(),
+    })
 }
 
-fn metrics(node: &Node) -> Result<String, BenchError> {
-    let mut connection = node.connect()?;
-    connection.send(&get("/metrics"))?;
-    let (_, body) = connection.receive()?;
-    Ok(String::from_utf8_lossy(body).into_owned())
+/// The value of a counter without labels.
+fn metric(text: &str, name: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    line.trim().parse().ok()
 }
 
 /// Bytes that a process caused to be written to a disk.
@@ -119,11 +127,42 @@ fn written(pid: u32) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
 }
 
-/// Of the store which the first validator's file names.
-fn fsyncs_of_a_commit(network: &Network) -> f64 {
-    let file = network.validators().first().map(|node| network.file(&format!("{}.toml", node.name)));
-    let text = file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
-    let storage = text.split("[storage]").nth(1).unwrap_or_default();
-    let found = FSYNCS_OF_A_COMMIT.iter().find(|(name, _)| storage.lines().take(3).any(|line| line.contains(name)));
-    found.map_or(1.0, |(_, count)| *count)
+/// Of the store which the node's file names, where it is one that is known here.
+fn fsyncs_of_a_commit(network: &Network, node: &Node) -> Option<f64> {
+    let text = fs::read_to_string(network.file(&format!("{}.toml", node.name))).ok()?;
+    let store = store(&text)?;
+    FSYNCS_OF_A_COMMIT.iter().find(|(name, _)| *name == store).map(|(_, count)| *count)
+}
+
+/// The plugin under `[storage]`, in the way `quorate init` writes a node's file. One from a library is nobody's that is known.
+fn store(text: &str) -> Option<&str> {
+    let table = text.lines().skip_while(|line| line.trim() != "[storage]").skip(1);
+    let keys: Vec<(&str, &str)> =
+        table.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once('=')).collect();
+    let value = |name: &str| keys.iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
+    if value("library").is_some() { None } else { Some(value("plugin")?.trim_matches('"')) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_is_not_there_is_not_zero() {
+        let text = "# TYPE quorate_persists counter\nquorate_persists_total 7\nquorate_persists_total_more 8\n";
+        assert_eq!(metric(text, "quorate_persists_total"), Some(7.0));
+        assert_eq!(metric(text, "quorate_persists"), None);
+        assert_eq!(metric(text, "quorate_signatures_total"), None);
+    }
+
+    #[test]
+    fn a_store_is_known_by_its_whole_name() {
+        let file = |storage: &str| {
+            format!("[node]\nplugin = \"no\"\n# x\n[storage]\n{storage}\n# y\n[transport]\nplugin = \"http\"\n")
+        };
+        assert_eq!(store(&file("plugin = \"redb\"\ncheck_bytes_max = 1")), Some("redb"));
+        assert_eq!(store(&file("plugin = \"not-redb\"")), Some("not-redb"));
+        assert_eq!(store(&file("plugin = \"redb\"\nlibrary = \"a.so\"")), None);
+        assert_eq!((store(&file("")), store("")), (None, None));
+    }
 }

@@ -53,6 +53,9 @@ pub struct BenchArgs {
     /// What a made network is for [default: kv]
     #[arg(long, value_enum, value_name = "KIND", conflicts_with = "network")]
     pub kind: Option<Kind>,
+    /// Where the files of a made network lie meanwhile: the disk whose fsyncs are measured [default: the working directory]
+    #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true, conflicts_with = "network")]
+    pub dir: PathBuf,
     /// How long figures are taken, in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     pub seconds: u64,
@@ -107,7 +110,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             transactions_max: args.block_transactions_max as usize,
             application: if args.kind == Some(Kind::Ballots) { "voting" } else { "kv" },
             program,
-            directory: std::env::temp_dir(),
+            directory: args.dir.clone(),
         },
     };
     let load = match (args.saturate, args.rate) {
