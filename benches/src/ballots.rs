@@ -146,8 +146,9 @@ pub(crate) fn open(network: &Network, voters: usize) -> Result<Election, BenchEr
 }
 
 /// Everybody's ballot, made on all cores.
-pub(crate) fn cast(election: &Election) -> Result<Vec<Vec<u8>>, BenchError> {
+pub(crate) fn cast(election: &Election, stop: &Stop) -> Result<Vec<Vec<u8>>, BenchError> {
     let one = |(index, voter): (usize, &SecretScalar)| {
+        stop.check("ballots are made")?;
         let chosen = (0..usize::from(OPTIONS)).map(|at| at == index % usize::from(OPTIONS)).collect();
         let choices = Choices::new(&election.rules, &[chosen]).map_err(wrong)?;
         let at = (u32::try_from(index).unwrap_or(u32::MAX), &voter.public());
@@ -168,6 +169,14 @@ pub(crate) fn cast(election: &Election) -> Result<Vec<Vec<u8>>, BenchError> {
         }
         Ok(all)
     })
+}
+
+/// An election of no network.
+#[cfg(test)]
+pub(crate) fn trial(voters: usize) -> Election {
+    let key = ElectionKey { eid: [3; 32], y: SystemDraw.secret().unwrap().public() };
+    let rules = Contests::new(vec![Contest::new(OPTIONS, 1, 1).unwrap()]).unwrap();
+    Election { key, rules, voters: (0..voters).map(|_| SystemDraw.secret().unwrap()).collect() }
 }
 
 /// Ballots verified in batches, a second, on all cores.
@@ -194,7 +203,7 @@ fn ceiling(election: &Election, ballots: &[Vec<u8>], time: Duration) -> f64 {
 pub(crate) fn figures(options: &Options, stop: &Stop) -> Result<Vec<Figure>, BenchError> {
     let network = Network::running(options, stop, Rules::VOTING)?;
     let election = open(&network, options.counts.ballots)?;
-    let ballots = cast(&election)?;
+    let ballots = cast(&election, stop)?;
     let transactions = ballots.iter().map(|one| Body::Ballot(one.clone()).unsigned().encode());
     let named = transactions.map(|bytes| (TransactionId::new(transaction_id(&bytes)), hex(&bytes))).collect();
     let prepared = Prepared::of(&network, named);

@@ -124,7 +124,7 @@ pub(crate) fn figures(options: &Options, stop: &Stop) -> Result<Vec<Figure>, Ben
     let mut network = Network::running(options, stop, Rules::VOTING)?;
     let election = open(&network, 2 * direct + counts.queued)?;
     let eid = hex(&election.key.eid);
-    let ballots = cast(&election)?;
+    let ballots = cast(&election, stop)?;
     network.spawn_backend()?;
     stop.until("the backend knows the election", || {
         let found = ask(&network, &format!("/api/elections/{eid}"))?;

@@ -3,7 +3,7 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -16,12 +16,18 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// Bytes of an answer at most.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// A connection that was silent for so long is made anew before the next request: a node closes one after 30 seconds by default.
+const SILENT_MAX: Duration = Duration::from_secs(10);
+
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 
 /// A connection that is kept.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    address: SocketAddr,
+    /// When something was sent last.
+    used: Instant,
     stream: TcpStream,
     buffer: Vec<u8>,
 }
@@ -64,11 +70,12 @@ impl Connection {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_WAIT))?;
-        Ok(Self { stream, buffer: vec![0; READ_BYTES] })
+        Ok(Self { address, used: Instant::now(), stream, buffer: vec![0; READ_BYTES] })
     }
 
     /// Sends a prepared request.
     pub(crate) fn send(&mut self, request: &[u8]) -> Result<(), BenchError> {
+        self.used = Instant::now();
         self.stream.write_all(request).map_err(io("send a request"))
     }
 
@@ -105,8 +112,11 @@ impl Connection {
         }
     }
 
-    /// One exchange that must succeed.
+    /// One exchange that must succeed, over a new connection after [`SILENT_MAX`].
     pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<&[u8], BenchError> {
+        if self.used.elapsed() >= SILENT_MAX {
+            *self = Self::open(self.address)?;
+        }
         self.send(request)?;
         match self.receive()? {
             (200, body) => Ok(body),
@@ -152,5 +162,30 @@ mod tests {
         assert_eq!(head(answer).unwrap(), Some((200, answer.len() - 3, answer.len())));
         assert_eq!(head(b"HTTP/1.1 200 OK\r\n").unwrap(), None);
         assert!(head(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_connection_that_was_silent_for_long_is_made_anew() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connection = Connection::open(listener.local_addr().unwrap()).unwrap();
+        let node = std::thread::spawn(move || {
+            // As a node does: what is silent for long is closed, and what comes anew is answered.
+            let first = listener.accept().unwrap();
+            let answer = |mut stream: TcpStream, times: usize| {
+                for _ in 0..times {
+                    let read = stream.read(&mut [0; 1024]).unwrap();
+                    assert!(read > 0);
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na").unwrap();
+                }
+            };
+            answer(first.0, 1);
+            answer(listener.accept().unwrap().0, 2);
+        });
+        assert_eq!(connection.exchange(&get("/")).unwrap(), b"a");
+        connection.used = connection.used.checked_sub(SILENT_MAX).unwrap();
+        for _ in 0..2 {
+            assert_eq!(connection.exchange(&get("/")).unwrap(), b"a");
+        }
+        node.join().unwrap();
     }
 }

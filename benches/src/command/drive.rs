@@ -14,9 +14,10 @@ use quorate::TransactionId;
 use serde_json::Value;
 
 use super::{
+    CLIENTS_PER_VALIDATOR_MAX,
     outcome::{NodeUse, Outcome},
     resources::Watch,
-    stock::Stock,
+    stock::{Kind, Stock},
     tally::{Tally, Times, Window},
 };
 use crate::{
@@ -31,12 +32,6 @@ const BATCH: usize = 100;
 
 /// Connections to each validator of an open loop.
 const CONNECTIONS: usize = 4;
-
-/// What a client of a closed loop may make final a second, to know how many transactions to make: no client is as fast.
-const CLIENT_PER_S_MAX: usize = 400;
-
-/// What all clients together may make final a second, for the same.
-const ALL_PER_S_MAX: usize = 30_000;
 
 /// How long after its end an open loop goes on to send what was due before.
 const LATE_WAIT: Duration = Duration::from_secs(5);
@@ -57,15 +52,27 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// How many transactions a load of this length needs.
-    pub(crate) fn transactions(self, time: Duration) -> usize {
-        let seconds = time.as_secs_f64();
+    /// How many transactions a load of this length needs; of a closed loop a guess, which is told when it was too low.
+    pub(crate) fn transactions(self, time: Duration, kind: Kind) -> usize {
         match self {
-            Mode::Closed(clients) => {
-                let per_s = (clients * CLIENT_PER_S_MAX).min(ALL_PER_S_MAX);
-                (per_s as f64 * seconds) as usize + clients
+            Mode::Closed(clients) => kind.guess(clients, time.as_secs_f64()),
+            Mode::Open(rate) => (rate * time.as_secs_f64()).ceil() as usize,
+        }
+    }
+
+    /// Whether figures can be taken of this load.
+    pub(crate) fn check(self, validators: usize, time: Duration) -> Result<(), BenchError> {
+        match self {
+            Mode::Closed(clients) if clients > CLIENTS_PER_VALIDATOR_MAX * validators => {
+                Err(BenchError::answer(format!(
+                    "{clients} clients at {validators} validators: a validator takes {CLIENTS_PER_VALIDATOR_MAX} of them at most"
+                )))
             }
-            Mode::Open(rate) => (rate * seconds).ceil() as usize,
+            Mode::Open(rate) if rate * time.as_secs_f64() < 1.0 => Err(BenchError::answer(format!(
+                "at {rate} a second none may be due in {} s: choose a higher rate or a longer time",
+                time.as_secs()
+            ))),
+            _ => Ok(()),
         }
     }
 }
@@ -180,11 +187,23 @@ impl<'a> Driven<'a> {
         Ok(())
     }
 
+    /// The next transaction of a closed loop. That none is left is an error: with fewer clients at the end figures would be lower.
+    fn take_next(&self) -> Result<(usize, &Moments), BenchError> {
+        let place = self.next.fetch_add(1, Ordering::Relaxed);
+        let moments = self.moments.get(place).ok_or_else(|| {
+            BenchError::answer(format!(
+                "all {} transactions that were made before were used in {:.1} s: choose fewer clients or a shorter time",
+                self.moments.len(),
+                self.begun.elapsed().as_secs_f64()
+            ))
+        })?;
+        Ok((place, moments))
+    }
+
     /// One client: the next when the one before is final.
     fn client(&self, mut connection: Connection) -> Result<(), BenchError> {
         while !self.is_over() {
-            let place = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(moments) = self.moments.get(place) else { return Ok(()) };
+            let (place, moments) = self.take_next()?;
             if let Some(waiting) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get_mut(place) {
                 *waiting = Some(std::thread::current());
             }
@@ -389,5 +408,22 @@ mod tests {
         let driven = Driven::begin(&stock, Mode::Open(1e5), Duration::from_millis(5));
         driven.over.store(true, Ordering::Relaxed);
         assert_eq!(driven.take_due(&queue), None);
+    }
+
+    #[test]
+    fn a_closed_loop_that_has_used_all_says_so() {
+        let stock = stock(2);
+        let driven = Driven::begin(&stock, Mode::Closed(1), Duration::from_secs(1));
+        assert_eq!([0, 1].map(|_| driven.take_next().unwrap().0), [0, 1]);
+        let error = driven.take_next().err().unwrap().to_string();
+        assert!(error.starts_with("all 2 transactions that were made before were used"), "{error}");
+    }
+
+    #[test]
+    fn a_load_has_what_can_be_measured() {
+        let (second, hundred) = (Duration::from_secs(1), Duration::from_secs(100));
+        assert!(Mode::Closed(750).check(3, second).is_ok() && Mode::Open(0.1).check(3, hundred).is_ok());
+        assert!(Mode::Closed(751).check(3, second).is_err() && Mode::Open(0.1).check(3, second).is_err());
+        assert_eq!(Mode::Open(0.1).transactions(hundred, Kind::Ballots), 10);
     }
 }

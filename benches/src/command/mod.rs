@@ -31,6 +31,9 @@ pub const VALIDATORS_MAX: u16 = 64;
 /// Clients at most.
 pub const CLIENTS_MAX: usize = 2_000;
 
+/// Clients at each validator at most: a node takes 256 connections of one address by default, and some are needed to watch it.
+pub const CLIENTS_PER_VALIDATOR_MAX: usize = 250;
+
 /// Transactions of one load at most: they are signed before the clock starts.
 pub const TRANSACTIONS_MAX: usize = 2_000_000;
 
@@ -92,6 +95,9 @@ impl Bench {
     ///
     /// [`BenchError`]; nothing is left running then that was started here.
     pub fn run(&self, stop: &Stop, progress: &mut dyn FnMut(&str)) -> Result<Outcome, BenchError> {
+        if let (Target::Make { validators, .. }, Load::Steady(mode)) = (&self.target, self.load) {
+            mode.check(usize::from(*validators), self.time)?;
+        }
         let network = match &self.target {
             Target::Running(directory) => Network::attach(directory, stop)?,
             Target::Make {
@@ -122,15 +128,17 @@ impl Bench {
                 Network::running(&options, stop, rules)?
             }
         };
+        let kind = stock::Kind::of(&network, self.bytes)?;
         match self.load {
             Load::Steady(mode) => {
-                progress("transactions are made");
-                let count = mode.transactions(self.warm_up + self.time);
-                let stock = stock::Stock::new(&network, count, self.bytes)?;
+                mode.check(network.validators().len(), self.time)?;
+                let count = mode.transactions(self.warm_up + self.time, kind);
+                progress(&format!("{count} transactions are made"));
+                let stock = stock::Stock::new(&network, count, kind)?;
                 progress("the load runs");
                 drive::drive(&network, &stock, mode, self.warm_up, self.time)
             }
-            Load::Saturate => saturate::search(self, &network, progress),
+            Load::Saturate => saturate::search(self, &network, kind, progress),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     Bench, Mode,
     drive::drive,
     outcome::{Outcome, Step},
-    stock::Stock,
+    stock::{Kind, Stock},
 };
 use crate::{failure::BenchError, network::Network};
 
@@ -60,11 +60,16 @@ fn wait_empty(network: &Network) -> Result<(), BenchError> {
 }
 
 /// See the module.
-pub(crate) fn search(bench: &Bench, network: &Network, progress: &mut dyn FnMut(&str)) -> Result<Outcome, BenchError> {
+pub(crate) fn search(
+    bench: &Bench,
+    network: &Network,
+    kind: Kind,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Outcome, BenchError> {
     climb(LAST, |rate| {
         progress(&format!("{rate:.0} a second"));
         let mode = Mode::Open(rate);
-        let stock = Stock::new(network, mode.transactions(WARM_UP + bench.time), bench.bytes)?;
+        let stock = Stock::new(network, mode.transactions(WARM_UP + bench.time, kind), kind)?;
         wait_empty(network)?;
         drive(network, &stock, mode, WARM_UP, bench.time)
     })

@@ -62,7 +62,7 @@ pub struct BenchArgs {
     /// How long the load runs before that, in seconds
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
     pub warm_up: u64,
-    /// Closed loop: so many clients, each hands in the next transaction when the one before is final [default: 64]
+    /// Closed loop: so many clients, each hands in the next transaction when the one before is final; at most 250 at each validator [default: 64]
     #[arg(long, value_name = "C", conflicts_with_all = ["rate", "saturate"], value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX as i64))]
     pub clients: Option<u32>,
     /// Open loop: so many transactions a second, whether the network keeps up or not
