@@ -131,6 +131,14 @@ impl<'a> Driven<'a> {
         self.over.load(Ordering::Relaxed)
     }
 
+    /// How a thread of the load ended: with an error the load is over.
+    fn ended(&self, ended: Result<(), BenchError>) -> Result<(), BenchError> {
+        if ended.is_err() {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        ended
+    }
+
     /// Blocks of the first validator: who is final is final.
     fn follow(&self, follower: &mut Follower, until: impl Fn() -> bool) -> Result<(), BenchError> {
         while !until() {
@@ -291,20 +299,17 @@ pub(crate) fn drive(
     let (queue, rest) = (Mutex::new(()), AtomicBool::new(false));
     let nodes = std::thread::scope(|scope| {
         let driven = &driven;
-        let following = scope.spawn(|| driven.follow(&mut follower, || rest.load(Ordering::Relaxed)));
+        let (follower, rest) = (&mut follower, &rest);
+        let following = scope.spawn(move || driven.ended(driven.follow(follower, || rest.load(Ordering::Relaxed))));
         let senders: Vec<_> = connections
             .into_iter()
             .map(|connection| {
                 let queue = &queue;
                 scope.spawn(move || {
-                    let ended = match mode {
+                    driven.ended(match mode {
                         Mode::Closed(_) => driven.client(connection),
                         Mode::Open(_) => driven.sender(connection, queue),
-                    };
-                    if ended.is_err() {
-                        driven.over.store(true, Ordering::Relaxed);
-                    }
-                    ended
+                    })
                 })
             })
             .collect();
@@ -334,7 +339,8 @@ pub(crate) fn drive(
                 |one: &Moments| one.accepted.load(Ordering::Relaxed) > 0 && one.done.load(Ordering::Relaxed) == 0;
             settled += driven.moments.iter().skip(settled).take_while(|one| !open(one)).count();
             let all = settled == driven.moments.len();
-            Ok((all || Instant::now() >= deadline || failed.is_some()).then_some(()))
+            let nobody_tells = failed.is_some() || following.is_finished();
+            Ok((all || Instant::now() >= deadline || nobody_tells).then_some(()))
         });
         rest.store(true, Ordering::Relaxed);
         let followed = following.join().unwrap_or_else(|_| Err(BenchError::answer("the follower panicked")));
@@ -385,6 +391,7 @@ fn outcome(network: &Network, driven: &Driven<'_>, mode: Mode, window: Window, n
         nodes,
         steps: Vec::new(),
         knee_per_s: None,
+        failed: None,
         curve: (0..100).map(|hundredth| at(to_final, hundredth * 10)).chain(to_final.last().copied()).collect(),
     }
 }

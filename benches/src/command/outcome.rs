@@ -101,6 +101,9 @@ pub struct Outcome {
     pub steps: Vec<Step>,
     /// Of a saturation search: the highest rate that was kept up with, where one was.
     pub knee_per_s: Option<f64>,
+    /// Of a saturation search: at which rate it ended before its end, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
     /// Latencies in milliseconds at each hundredth, for a plot.
     #[serde(skip)]
     pub curve: Vec<f64>,
@@ -167,6 +170,9 @@ impl fmt::Display for Outcome {
         if !self.steps.is_empty() {
             let knee = self.knee_per_s.map_or("none of these".into(), |knee| format!("{knee:.0} /s"));
             writeln!(f, "the highest rate that is kept up with: {knee}")?;
+        }
+        if let Some(failed) = &self.failed {
+            writeln!(f, "the search ended {failed}")?;
         }
         Ok(())
     }

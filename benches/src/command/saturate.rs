@@ -66,7 +66,8 @@ pub(crate) fn search(
     kind: Kind,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Outcome, BenchError> {
-    climb(LAST, |rate| {
+    let most = kind.most() as f64 / (WARM_UP + bench.time).as_secs_f64();
+    climb(LAST.min(most.floor()), |rate| {
         progress(&format!("{rate:.0} a second"));
         let mode = Mode::Open(rate);
         let stock = Stock::new(network, mode.transactions(WARM_UP + bench.time, kind), kind)?;
@@ -75,13 +76,21 @@ pub(crate) fn search(
     })
 }
 
-/// Tries rates of at most `last`. The outcome is that of the highest which was kept up with, else of the lowest of all, with all steps.
+/// Tries rates of at most `last`. The outcome is that of the highest which was kept up with, else of the lowest of all, with all steps. A rate at which
+/// something fails ends the search: what was found before is kept, with what failed.
 fn climb(last: f64, mut load: impl FnMut(f64) -> Result<Outcome, BenchError>) -> Result<Outcome, BenchError> {
     let mut steps: Vec<Step> = Vec::new();
     let (mut best, mut knee, mut too_high) = (None, None, None);
-    let (mut rate, mut between) = (FIRST.min(last), 0);
+    let (mut rate, mut between, mut failed) = (FIRST.min(last), 0, None);
     loop {
-        let outcome = load(rate)?;
+        let outcome = match load(rate) {
+            Ok(outcome) => outcome,
+            Err(error) if steps.is_empty() => return Err(error),
+            Err(error) => {
+                failed = Some(format!("at {rate:.0} a second: {error}"));
+                break;
+            }
+        };
         let kept_up = kept_up(&outcome, rate);
         steps.push(Step {
             rate,
@@ -112,7 +121,7 @@ fn climb(last: f64, mut load: impl FnMut(f64) -> Result<Outcome, BenchError>) ->
     }
     let outcome = best.ok_or_else(|| BenchError::answer("no rate was tried"))?;
     steps.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-    Ok(Outcome { mode: "saturate", steps, knee_per_s: knee, ..outcome })
+    Ok(Outcome { mode: "saturate", steps, knee_per_s: knee, failed, ..outcome })
 }
 
 #[cfg(test)]
@@ -195,5 +204,15 @@ mod tests {
         let outcome = climb(1_200.0, network(1e9)).unwrap();
         let rates: Vec<f64> = outcome.steps.iter().map(|step| step.rate).collect();
         assert_eq!((rates, outcome.knee_per_s), (vec![500.0, 1_000.0, 1_200.0], Some(1_200.0)));
+    }
+
+    #[test]
+    fn a_rate_that_fails_takes_nothing_from_the_ones_before() {
+        let failing = |rate: f64| if rate > 1_500.0 { Err(BenchError::Stopped) } else { network(1e9)(rate) };
+        let outcome = climb(LAST, failing).unwrap();
+        assert_eq!((outcome.steps.len(), outcome.knee_per_s), (2, Some(1_000.0)));
+        assert_eq!(outcome.failed.as_deref(), Some("at 2000 a second: stopped"));
+        assert!(outcome.to_string().ends_with("the search ended at 2000 a second: stopped\n"), "{outcome}");
+        assert!(climb(LAST, |_| Err(BenchError::Stopped)).is_err());
     }
 }

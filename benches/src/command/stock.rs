@@ -201,7 +201,7 @@ mod tests {
         let stop = Stop::after(Duration::from_secs(60));
         let made = on_all_cores(&stop, 1000, |number| number).unwrap();
         assert!(made.into_iter().eq(0..1000));
-        let ended = on_all_cores(&stop, 1 << 40, |_| stop.now());
+        let ended = on_all_cores(&stop, 1 << 20, |_| stop.now());
         assert!(matches!(ended, Err(BenchError::Stopped)), "{ended:?}");
         assert!(matches!(cast(&trial(1), &stop), Err(BenchError::Stopped)));
     }

@@ -1,6 +1,11 @@
 //! `quorate bench`: a network under a load.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use quorate_bench::{
@@ -127,11 +132,37 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     };
     let stop = Stop::after(AROUND + Duration::from_secs(args.seconds.saturating_mul(20)));
     stop.on_signals().map_err(|error| Failure::failed(format!("signals can't be received: {error}")))?;
+    let plot = args.plot.as_deref().map(Plot::open).transpose()?;
     let outcome = bench.run(&stop, &mut |what| output::note(what)).map_err(failure)?;
-    if let Some(path) = &args.plot {
-        std::fs::write(path, svg(&outcome)).map_err(|error| Failure::disk(path.display(), &error))?;
+    // Figures first: a picture that can't be written takes nothing from them.
+    if args.json { output::json(&outcome) } else { output::line(outcome.to_string().trim_end()) }?;
+    if let Some(plot) = plot {
+        plot.write(&svg(&outcome))?;
     }
-    if args.json { output::json(&outcome) } else { output::line(outcome.to_string().trim_end()) }
+    outcome.failed.map_or(Ok(()), |failed| Err(Failure::failed(format!("the search ended {failed}"))))
+}
+
+/// The file of a picture, opened before the load: where it can't be written nothing is measured in vain. What is in it stays until the picture is there.
+struct Plot<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> Plot<'a> {
+    fn open(path: &'a Path) -> Result<Self, Failure> {
+        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        Ok(Self { path, file: opened.map_err(|error| Failure::disk(path.display(), &error))? })
+    }
+
+    fn write(mut self, text: &str) -> Result<(), Failure> {
+        let emptied = match self.file.metadata() {
+            Ok(metadata) if metadata.is_file() => self.file.set_len(0),
+            // Such as a terminal or a pipe, which is never emptied.
+            told => told.map(|_| ()),
+        };
+        let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
+        written.map_err(|error| Failure::disk(self.path.display(), &error))
+    }
 }
 
 fn failure(error: BenchError) -> Failure {
