@@ -106,3 +106,31 @@ fn the_bench_command_drives_a_network_in_each_way() {
         assert_eq!(nodes.len(), if arguments.contains(&"4") { 4 } else { 3 });
     }
 }
+
+/// A search tells of every rate that it tried, and draws them.
+#[test]
+fn the_bench_command_searches_for_the_highest_rate() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let plot = directory.path().join("knee.svg");
+    let outcome = bench(&["--make-network", "--saturate", "--plot", plot.to_str().unwrap()]);
+    let steps = outcome["steps"].as_array().unwrap();
+    let highest = steps.iter().filter(|step| step["kept_up"] == true).filter_map(|step| step["rate"].as_f64());
+    assert!(steps.len() > 1 && outcome["mode"] == "saturate" && outcome.get("failed").is_none(), "{outcome}");
+    assert_eq!(outcome["knee_per_s"].as_f64(), highest.reduce(f64::max), "{outcome}");
+    assert!(std::fs::read_to_string(plot).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_before_anything_runs() {
+    for (arguments, code, told) in [
+        (["--clients", "751"], 1, "751 clients at 3 validators: a validator takes 250 of them at most"),
+        (["--rate", "0.4"], 1, "at 0.4 a second none may be due in 1 s"),
+        (["--plot", "/nowhere/knee.svg"], 74, "/nowhere/knee.svg: No such file or directory"),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let output = command.args(["bench", "--make-network", "--seconds", "1"]).args(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.starts_with(&format!("error: {told}")), "{arguments:?}: {error}");
+    }
+}
