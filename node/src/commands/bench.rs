@@ -29,6 +29,7 @@ Examples:
   quorate bench --make-network --kind ballots --rate 300       ballots of an election
 
 The load comes from this machine and takes its share of the cores. A transaction counts as final when the first validator tells of its block. \
+Transactions are made before the clock starts: 2000000 at most, and as many as 1 GiB holds; a closed loop that uses up all of them fails. \
 With --network a voting network needs the admin's key in its folder: an election is opened for the load.";
 
 /// How long everything around the load may take.
@@ -64,22 +65,22 @@ pub struct BenchArgs {
     /// How long figures are taken, in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     pub seconds: u64,
-    /// How long the load runs before that, in seconds
+    /// How long the load runs before that, in seconds; with --saturate one second before each rate, whatever is said here
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=60))]
     pub warm_up: u64,
     /// Closed loop: so many clients, each hands in the next transaction when the one before is final; at most 250 at each validator [default: 64]
     #[arg(long, value_name = "C", conflicts_with_all = ["rate", "saturate"], value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX as i64))]
     pub clients: Option<u32>,
-    /// Open loop: so many transactions a second, whether the network keeps up or not
+    /// Open loop: so many transactions a second, 0.1 to 1000000, whether the network keeps up or not
     #[arg(long, value_name = "R", conflicts_with = "saturate")]
     pub rate: Option<f64>,
-    /// Search for the highest rate that the network keeps up with
+    /// Search for the highest rate that the network keeps up with: at which what waits does not grow and nothing is lost
     #[arg(long)]
     pub saturate: bool,
     /// Bytes of each value written
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub bytes: u32,
-    /// Write a picture (SVG): latency over the rate, or over the share of transactions
+    /// Write a picture (SVG) after the figures: latency over the rate, or over the share of transactions
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
     /// Print JSON
