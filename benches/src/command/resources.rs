@@ -32,8 +32,7 @@ struct Counters {
     cpu: Duration,
     written: u64,
     blocks: f64,
-    persists: f64,
-    signatures: f64,
+    guard_writes: f64,
 }
 
 /// Watches the validators from its making until it is asked, or dropped.
@@ -83,8 +82,7 @@ impl Watch {
             .map(|(((node, before), after), pid)| {
                 let took = after.at.saturating_duration_since(before.at).as_secs_f64();
                 let blocks = after.blocks - before.blocks;
-                let commits = blocks + after.persists - before.persists;
-                let signatures = after.signatures - before.signatures;
+                let guard_writes = after.guard_writes - before.guard_writes;
                 let of_a_commit = fsyncs_of_a_commit(network, node).filter(|_| blocks > 0.0);
                 NodeUse {
                     name: node.name.clone(),
@@ -92,7 +90,7 @@ impl Watch {
                     rss_mib_max: pid.and_then(|pid| highest.get(&pid)).map_or(0.0, |kib| *kib as f64 / 1024.0),
                     written_mib: after.written.saturating_sub(before.written) as f64 / (1 << 20) as f64,
                     blocks: blocks as u64,
-                    fsyncs_per_block: of_a_commit.map(|of_one| (commits * of_one + signatures) / blocks),
+                    fsyncs_per_block: of_a_commit.map(|of_one| of_one + guard_writes / blocks),
                 }
             })
             .collect())
@@ -109,8 +107,7 @@ fn counters(node: &Node) -> Result<Counters, BenchError> {
         cpu: node.pid().and_then(process::cpu).unwrap_or_default(),
         written: node.pid().and_then(written).unwrap_or_default(),
         blocks: metric("quorate_blocks_by_engine_total")? + metric("quorate_blocks_by_sync_total")?,
-        persists: metric("quorate_persists_total")?,
-        signatures: metric("quorate_signatures_total")?,
+        guard_writes: metric("quorate_guard_writes_total")?,
         at: Instant::now(),
     })
 }

@@ -2,14 +2,15 @@
 //!
 //! # The kernel's side of the contract
 //!
-//! - Actions are carried out strictly in order. [`Action::Persist`] is durable before a later `Sign`, `Broadcast` or `Send`, of
-//!   this step or a later one, takes effect; one fsync may serve several.
-//! - [`Action::Sign`] is answered by [`Event::Signed`] once the signer's guard and the signature are durable. The guard signs only
-//!   what is strictly above everything it signed before, or the same again. It may refuse, and it may be late.
+//! - Actions are carried out strictly in order. What is persisted and signed is durable before any later `Broadcast`, `Send` or
+//!   `Commit`, of this step or a later one, takes effect; one fsync serves as many as it can, so that a message may wait for what the next
+//!   steps persist and sign.
+//! - [`Action::Sign`] is answered by [`Event::Signed`]. The guard signs only what is strictly above everything it signed before, or the
+//!   same again. It may refuse, and it may be late.
 //! - `CheckBlock` and `BuildBlock` are answered by `BlockChecked` and `BlockBuilt` in a later step. [`Verdict::NotNow`] is asked
 //!   again by the kernel until it has a definite answer, or the height is over.
-//! - `Commit` is irrevocable. Block, proof, state and validators become durable in one batch, which also deletes the
-//!   engine's saved record; then comes [`Event::Committed`]. It may come without `Commit`, from catch-up.
+//! - `Commit` is irrevocable. Block, proof, state and validators become durable in one batch, after which the
+//!   engine's saved record counts no more; then comes [`Event::Committed`]. It may come without `Commit`, from catch-up.
 //! - An event never arrives while `step` runs. `now` never falls.
 //!
 //! # The engine's side

@@ -4,7 +4,7 @@
 //! block's [`View`](crate::ledger::View) and hands its inputs over by two bounded queues.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -14,7 +14,8 @@ use bytes::Bytes;
 use quorate::{
     Block, Consensus, Hash, Height, Instant, PeerId, ValidatorIndex,
     consensus::{
-        Action, BlockLimits, CommitBy, Event, SAVED_BYTES_MAX, SignRefused, SignRequest, Start, TimerId, Verdict,
+        Action, BlockLimits, CommitBy, EngineStatus, Event, SAVED_BYTES_MAX, SignRefused, SignRequest, Start, TimerId,
+        Verdict,
     },
     node::Head,
     storage::{Batch, StorageError},
@@ -48,6 +49,15 @@ const TIMERS_MAX: usize = 1024;
 
 /// Pieces of evidence that wait for a block at most.
 const EVIDENCE_WAITING_MAX: usize = 64;
+
+/// Messages of the engine that may wait for the guard at most.
+const OUTBOX_MAX: usize = 256;
+
+/// Messages that are taken in before what was signed on the way is made durable and sent, at most: what they bring may share the wait for the medium.
+const GATHER_MAX: usize = 16;
+
+/// Peers remembered for an engine that has not started, at most.
+const PEERS_MAX: usize = 1024;
 
 /// A step that takes longer is logged.
 const SLOW_STEP: Duration = Duration::from_millis(50);
@@ -151,6 +161,12 @@ pub(crate) struct Core {
     evidence: BTreeMap<Hash, Bytes>,
     sync: CatchUp,
     blocks: VecDeque<(PeerId, Bytes, Bytes)>,
+    /// What the engine sends since something was signed or saved that is not durable yet.
+    outbox: Vec<TransportCommand>,
+    /// The engine starts at this height: below it the key signed already, on a chain that is not here yet.
+    asleep_until: Option<Height>,
+    /// Who is connected, while the engine has not started.
+    peers: BTreeSet<PeerId>,
     told_pending: bool,
     halted: bool,
     conflict: Option<String>,
@@ -179,6 +195,9 @@ pub(crate) async fn run(parts: Parts) -> Result<(), CoreError> {
         evidence: BTreeMap::new(),
         sync: CatchUp::new(eager_sync),
         blocks: VecDeque::new(),
+        outbox: Vec::new(),
+        asleep_until: None,
+        peers: BTreeSet::new(),
         told_pending: false,
         halted: false,
         conflict: None,
@@ -199,6 +218,7 @@ impl Core {
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<(), Fault> {
         self.start()?;
+        let mut gathered = 0;
         loop {
             self.drain().await?;
             // Once a round: a timer that is due again already keeps nobody else from being heard.
@@ -220,6 +240,17 @@ impl Core {
                 }
                 continue;
             }
+            if self.is_unsettled() {
+                if gathered < GATHER_MAX
+                    && let Ok(message) = messages.try_recv()
+                {
+                    gathered += 1;
+                    self.message(message);
+                    continue;
+                }
+                gathered = 0;
+                self.settle().await?;
+            }
             let due = tokio::time::Instant::from_std(self.shared.clock.std(self.due()));
             tokio::select! {
                 message = messages.recv() => match message {
@@ -234,20 +265,12 @@ impl Core {
             }
         }
         self.queue.push_back(Event::Stop);
-        self.drain().await
+        self.drain().await?;
+        self.settle().await
     }
 
     fn start(&mut self) -> Result<(), StorageError> {
         let height = self.view.tip.height.next();
-        let last = self.signer.as_ref().and_then(Signer::last);
-        if let Some(last) = last
-            && last.height > height
-        {
-            tracing::warn!(
-                signed_height = %last.height, %height,
-                "this key signed above the stored chain: the data directory is older than the guard; nothing is signed until the chain has caught up"
-            );
-        }
         for record in self.view.chain().evidence(EVIDENCE_WAITING_MAX)? {
             if record.included_at.is_none() {
                 let offence = layout::offence(&record.misbehaviour.offender, record.misbehaviour.height);
@@ -255,15 +278,40 @@ impl Core {
             }
         }
         self.told_pending = self.pending();
-        let start = Start {
+        let signed_height = self.signer.as_ref().and_then(Signer::last).map(|last| last.height);
+        if let Some(signed_height) = signed_height.filter(|signed| *signed > height) {
+            tracing::warn!(
+                %signed_height, %height,
+                "this key signed above the stored chain: the data directory is older than the guard; nothing is signed until the chain has caught up"
+            );
+            // What binds the engine at that height is in the guard, and an engine learns of it when it starts.
+            self.asleep_until = Some(signed_height);
+            self.sync.hurry(true);
+            return Ok(());
+        }
+        self.start_engine()
+    }
+
+    /// Lets the engine begin above the tip.
+    fn start_engine(&mut self) -> Result<(), StorageError> {
+        let height = self.view.tip.height.next();
+        let saved = match self.signer.as_mut().and_then(|signer| signer.take_saved(height)) {
+            Some(saved) => Some(saved),
+            // A node without a key keeps it in the store.
+            None => self.view.chain().saved(height)?,
+        };
+        self.queue.push_back(Event::Start(Start {
             tip: self.view.tip,
             validators: self.view.validators.clone(),
             me: self.me(&self.view),
-            saved: self.view.chain().saved(height)?,
-            fresh: last.is_none(),
+            saved,
+            fresh: self.signer.as_ref().and_then(Signer::last).is_none(),
             pending: self.told_pending,
-        };
-        self.queue.push_back(Event::Start(start));
+        }));
+        for peer in std::mem::take(&mut self.peers) {
+            let validator = self.view.validators.index_of(&peer.into());
+            self.queue.push_back(Event::PeerUp { peer, validator });
+        }
         Ok(())
     }
 
@@ -279,7 +327,7 @@ impl Core {
     async fn drain(&mut self) -> Result<(), Fault> {
         let mut actions = Vec::new();
         while let Some(event) = self.queue.pop_front() {
-            if self.halted {
+            if self.halted || self.asleep_until.is_some() {
                 continue;
             }
             let now = self.shared.clock.now();
@@ -307,11 +355,13 @@ impl Core {
 
     async fn act(&mut self, action: Action) -> Result<(), Fault> {
         match action {
-            Action::Persist(record) => self.persist(&record)?,
-            Action::Sign(request) => self.sign(&request)?,
-            Action::Broadcast(bytes) => self.send(TransportCommand::Broadcast { class: Class::Consensus, bytes }).await,
+            Action::Persist(record) => self.persist(record)?,
+            Action::Sign(request) => self.sign(&request),
+            Action::Broadcast(bytes) => {
+                self.send_durably(TransportCommand::Broadcast { class: Class::Consensus, bytes }).await?;
+            }
             Action::Send { to, bytes } => {
-                self.send(TransportCommand::Send { to, class: Class::Consensus, bytes }).await;
+                self.send_durably(TransportCommand::Send { to, class: Class::Consensus, bytes }).await?;
             }
             Action::SetTimer { id, at } => {
                 if self.timers.len() < TIMERS_MAX || self.timers.contains_key(&id) {
@@ -323,9 +373,21 @@ impl Core {
             Action::CancelTimer(id) => {
                 self.timers.remove(&id);
             }
-            Action::BuildBlock { token, round, limits } => self.build(token, round, &limits)?,
-            Action::CheckBlock { block, limits } => self.check(&block, limits)?,
-            Action::Commit { hash, proof } => self.commit_by_engine(&hash, &proof).await?,
+            Action::BuildBlock { token, round, limits } => {
+                self.settle().await?;
+                self.build(token, round, &limits)?;
+            }
+            Action::CheckBlock { block, limits } => {
+                if !self.is_candidate(&block.hash()) {
+                    // It may take long.
+                    self.settle().await?;
+                }
+                self.check(&block, limits)?;
+            }
+            Action::Commit { hash, proof } => {
+                self.settle().await?;
+                self.commit_by_engine(&hash, &proof).await?;
+            }
             Action::Evidence(bytes) => self.add_evidence(&bytes, true).await?,
             Action::NeedSync { height, from } => self.sync.needed(from, height),
             Action::Serve { to, from_height } => {
@@ -343,6 +405,33 @@ impl Core {
         Ok(())
     }
 
+    /// Sends now if all that was signed and saved is durable, else when it is.
+    async fn send_durably(&mut self, command: TransportCommand) -> Result<(), Fault> {
+        if !self.is_unsettled() {
+            self.send(command).await;
+            return Ok(());
+        }
+        self.outbox.push(command);
+        if self.outbox.len() >= OUTBOX_MAX { self.settle().await } else { Ok(()) }
+    }
+
+    fn is_unsettled(&self) -> bool {
+        !self.outbox.is_empty() || self.signer.as_ref().is_some_and(Signer::is_behind)
+    }
+
+    /// Makes durable what was signed and saved, by one wait for the medium, then sends what rests on it.
+    async fn settle(&mut self) -> Result<(), Fault> {
+        if let Some(signer) = &mut self.signer
+            && signer.flush().map_err(|error| Fault::Guard(error.to_string()))?
+        {
+            self.shared.metrics.guard_writes.inc();
+        }
+        for command in std::mem::take(&mut self.outbox) {
+            self.send(command).await;
+        }
+        Ok(())
+    }
+
     async fn send(&self, command: TransportCommand) {
         if self.transport.send(command).await.is_err() {
             tracing::debug!("transport is gone");
@@ -356,7 +445,7 @@ impl Core {
         self.publish();
     }
 
-    fn persist(&mut self, record: &Bytes) -> Result<(), StorageError> {
+    fn persist(&mut self, record: Bytes) -> Result<(), StorageError> {
         if record.len() > SAVED_BYTES_MAX {
             self.halt(format!(
                 "the consensus plugin's record has {} bytes; the limit is {SAVED_BYTES_MAX}",
@@ -364,22 +453,24 @@ impl Core {
             ));
             return Ok(());
         }
-        let mut batch = Batch::new();
-        batch.put(layout::SAVED, layout::with_height(self.view.tip.height.next(), record));
-        self.shared.ledger.storage.commit(batch)?;
         self.shared.metrics.persists.inc();
-        Ok(())
+        let height = self.view.tip.height.next();
+        if let Some(signer) = &mut self.signer {
+            signer.save(height, record);
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        batch.put(layout::SAVED, layout::with_height(height, &record));
+        self.shared.ledger.storage.commit(batch)
     }
 
-    fn sign(&mut self, request: &SignRequest) -> Result<(), Fault> {
+    fn sign(&mut self, request: &SignRequest) {
         let result = match &mut self.signer {
             Some(signer) => signer.sign(request),
             None => Err(SignRefused::NoKey),
         };
         match &result {
             Ok(_) => self.shared.metrics.signatures.inc(),
-            // A validator that can't sign any more must not look like one that can.
-            Err(SignRefused::Failed(why)) => return Err(Fault::Guard(why.clone())),
             Err(refused) => {
                 tracing::warn!(error = refused as &dyn std::error::Error, "signature refused");
                 self.shared.metrics.signatures_refused.inc()
@@ -387,7 +478,6 @@ impl Core {
         };
         let digest = request.digest(&self.shared.ledger.genesis.chain_id());
         self.queue.push_back(Event::Signed { guard: request.guard, digest, result });
-        Ok(())
     }
 
     fn build(&mut self, token: u64, round: quorate::Round, limits: &BlockLimits) -> Result<(), StorageError> {
@@ -431,6 +521,10 @@ impl Core {
                 }
             }
         }
+    }
+
+    fn is_candidate(&self, hash: &Hash) -> bool {
+        self.candidates.iter().any(|known| known.block.hash() == *hash)
     }
 
     fn remember(&mut self, candidate: Candidate) {
@@ -525,6 +619,15 @@ impl Core {
             self.send(TransportCommand::Validators(validator_peers(&self.view))).await;
         }
         self.told_pending = self.pending();
+        if let Some(height) = self.asleep_until {
+            if self.view.tip.height.next() >= height {
+                tracing::info!(height = %self.view.tip.height, "the chain has caught up with what this key signed");
+                self.asleep_until = None;
+                self.sync.hurry(false);
+                self.start_engine()?;
+            }
+            return Ok(());
+        }
         self.queue.push_back(Event::Committed {
             tip: self.view.tip,
             validators: self.view.validators.clone(),
@@ -603,10 +706,17 @@ impl Core {
     async fn control(&mut self, control: Control) -> Result<(), StorageError> {
         match control {
             Control::PeerUp(peer) => {
+                if self.asleep_until.is_some() {
+                    if self.peers.len() < PEERS_MAX {
+                        self.peers.insert(peer);
+                    }
+                    return Ok(());
+                }
                 let validator = self.view.validators.index_of(&peer.into());
                 self.queue.push_back(Event::PeerUp { peer, validator });
             }
             Control::PeerDown(peer) => {
+                self.peers.remove(&peer);
                 self.sync.gone(&peer);
                 self.blocks.retain(|(from, ..)| *from != peer);
                 self.queue.push_back(Event::PeerDown { peer });
@@ -805,7 +915,17 @@ impl Core {
     fn publish(&self) {
         let now = self.shared.clock.now();
         let tip = self.view.tip.height;
-        let engine = self.engine.status(now);
+        let engine = match self.asleep_until {
+            Some(signed_height) => EngineStatus {
+                height: tip.next(),
+                phase: "catch-up".into(),
+                stalled: Some(format!(
+                    "this key signed at height {signed_height} already: nothing is signed until the chain has caught up"
+                )),
+                ..EngineStatus::default()
+            },
+            None => self.engine.status(now),
+        };
         self.shared.metrics.round.set(engine.round.0.into());
         *self.shared.board() = Board {
             syncing: self.sync.is_active() && self.sync.best() > tip.next(),

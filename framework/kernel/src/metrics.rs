@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) signatures: Counter,
     pub(crate) signatures_refused: Counter,
     pub(crate) persists: Counter,
+    pub(crate) guard_writes: Counter,
     pub(crate) messages_dropped: Counter,
     pub(crate) submissions_rejected: Counter,
     pub(crate) commit_seconds: Histogram,
@@ -46,6 +47,7 @@ impl Metrics {
             signatures: Counter::default(),
             signatures_refused: Counter::default(),
             persists: Counter::default(),
+            guard_writes: Counter::default(),
             messages_dropped: Counter::default(),
             submissions_rejected: Counter::default(),
             commit_seconds: Histogram::new(buckets()),
@@ -63,6 +65,7 @@ impl Metrics {
         registry.register("signatures", "Consensus signatures made", metrics.signatures.clone());
         registry.register("signatures_refused", "Signatures the guard refused", metrics.signatures_refused.clone());
         registry.register("persists", "Records the consensus made durable", metrics.persists.clone());
+        registry.register("guard_writes", "Times the guard was written and waited for", metrics.guard_writes.clone());
         registry.register("messages_dropped", "Messages of peers dropped", metrics.messages_dropped.clone());
         registry.register("submissions_rejected", "Transactions not accepted", metrics.submissions_rejected.clone());
         registry.register("commit_seconds", "Time to make a block durable", metrics.commit_seconds.clone());

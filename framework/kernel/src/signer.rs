@@ -1,18 +1,23 @@
-//! The signer: holds the validator's key, and a durable guard which never lets it sign twice differently.
+//! The signer: holds the validator's key, and a durable guard which never lets it sign twice differently. The guard also keeps the consensus' record
+//! of the height under way, so that a record and the signatures which rest on it become durable by one wait for the disk.
 //!
 //! The guard is a file beside the key, so that it moves with the key and not with the database: an older database put back is
 //! harmless. It is locked while the node runs.
 //!
 //! | bytes | content |
 //! |---|---|
-//! | 0..8 | `QGUARD1\n` |
+//! | 0..8 | `QGUARD2\n` |
 //! | 8..40 | the public key |
 //! | 64..320, 320..576 | two slots, written alternately |
+//! | 4096.. | the last record, and the one before |
 //!
-//! A slot: sequence:u64le, height:u64le, round:u32le, step:u8, sub:u32le, digest (32), signature (64), CRC-32 of all before (u32le). The
-//! valid slot with the higher sequence counts. A signature leaves the signer after its slot is on the medium; a slot torn by a power cut
-//! belongs to a signature that never left. What an opening finds it writes again, into the other slot: a process that was killed between the write and
-//! the wait for the medium leaves a slot that can be read and need not be on it.
+//! A slot: sequence:u64le, signed:u8 (1 when something was), height:u64le, round:u32le, step:u8, sub:u32le, digest (32), signature (64), then of the record its
+//! place:u64le (an offset in whole pages, 0 without a record), its bytes:u32le and their CRC-32:u32le, then the CRC-32 of all before (u32le). A record: the chain's id (32), height:u64le, the
+//! engine's bytes. The valid slot with the higher sequence counts; a slot whose record is not whole is not valid.
+//!
+//! What is signed or saved counts for others after [`Signer::flush`]: nothing that rests on it leaves the node before. A slot or record torn by a power cut belongs
+//! to what never left, and what the valid slot says is never written over. What an opening finds it writes again, into the other slot: a process
+//! that was killed between the write and the wait for the medium leaves a slot that can be read and need not be on it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,18 +26,33 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use quorate::{
     ChainId, Hash, Height, PublicKey, Round, Signature,
-    consensus::{Guard, SignRefused, SignRequest},
+    consensus::{Guard, SAVED_BYTES_MAX, SignRefused, SignRequest},
 };
 
 use crate::key::NodeKey;
 
-const MAGIC: &[u8; 8] = b"QGUARD1\n";
+const MAGIC: &[u8; 8] = b"QGUARD2\n";
+
+/// Of guards without records, whose slots had no more than what was signed. They are read, and written in this format.
+const MAGIC_OLD: &[u8; 8] = b"QGUARD1\n";
+const SLOT_OLD_CONTENT: usize = 8 + 8 + 4 + 1 + 4 + 32 + 64;
+
 const SLOT_BYTES: usize = 256;
-const SLOT_CONTENT: usize = 8 + 8 + 4 + 1 + 4 + 32 + 64;
+const SLOT_CONTENT: usize = 8 + 1 + 8 + 4 + 1 + 4 + 32 + 64 + 8 + 4 + 4;
 const SLOTS_AT: u64 = 64;
 const FILE_BYTES: usize = 64 + 2 * SLOT_BYTES;
+
+/// The bytes before a record's own: the chain's id and the height.
+const RECORD_HEAD: usize = 32 + 8;
+
+/// Where records begin: not in the page of the slots.
+const RECORDS_AT: u64 = PAGE;
+
+/// Records begin at a multiple of this, so that no write touches a page of the record before.
+const PAGE: u64 = 4096;
 
 /// Why the guard can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,12 +92,35 @@ pub enum GuardError {
     },
 }
 
+/// What was signed last.
 #[derive(Debug, Clone, Copy)]
 struct Last {
-    sequence: u64,
     guard: Guard,
     digest: Hash,
     signature: Signature,
+}
+
+/// Where a record is, and how it is known to be whole.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: u64,
+    len: u32,
+    crc: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    sequence: u64,
+    last: Option<Last>,
+    record: Option<Place>,
+}
+
+/// A record of the consensus, of the chain at whose height the engine was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Record {
+    chain_id: ChainId,
+    height: Height,
+    bytes: Bytes,
 }
 
 /// The guard's path beside a key: `NAME.key` has `NAME.guard`.
@@ -116,7 +159,15 @@ pub struct Signer {
     chain_id: ChainId,
     file: File,
     path: PathBuf,
+    /// The slot that is on the medium.
+    written: Slot,
     last: Option<Last>,
+    /// What the opening found.
+    found: Option<Record>,
+    /// What the next flush writes.
+    record: Option<Record>,
+    /// Whether the medium has less than was signed and saved.
+    behind: bool,
     failed: bool,
 }
 
@@ -143,39 +194,48 @@ impl Signer {
         }
         let mut content = vec![0u8; FILE_BYTES];
         file.read_exact_at(&mut content, 0).map_err(|_| damaged("is too short to be a guard"))?;
-        if content.get(..8) != Some(MAGIC.as_slice()) {
-            return Err(damaged("is not a guard"));
+        let magic = content.get(..8).unwrap_or_default();
+        if magic != MAGIC && magic != MAGIC_OLD {
+            return Err(damaged("is not a guard that this version reads"));
+        }
+        if magic == MAGIC_OLD {
+            // Slots of both formats are told apart by themselves, so that it does not matter which of the two writes comes first.
+            file.write_all_at(MAGIC, 0).map_err(failed)?;
         }
         if content.get(8..40) != Some(key.public_key().as_bytes().as_slice()) {
             return Err(damaged("belongs to another key"));
         }
-        let mut last: Option<Last> = None;
-        for slot in content.get(64..).unwrap_or_default().chunks(SLOT_BYTES) {
-            match read_slot(slot) {
-                Slot::Valid(found) if last.is_none_or(|last| last.sequence < found.sequence) => last = Some(found),
-                _ => {}
+        let (mut best, mut record, mut torn) = (None::<Slot>, None, 0);
+        for raw in content.get(64..).unwrap_or_default().chunks(SLOT_BYTES) {
+            if raw.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            let read = read_slot(raw).or_else(|| read_old_slot(raw)).and_then(|slot| match slot.record {
+                Some(place) => read_record(&file, place).map(|record| (slot, Some(record))),
+                None => Some((slot, None)),
+            });
+            match read {
+                Some((slot, of)) if best.is_none_or(|best| best.sequence < slot.sequence) => {
+                    (best, record) = (Some(slot), of);
+                }
+                Some(_) => {}
+                None => torn += 1,
             }
         }
-        let slots = content.get(64..).unwrap_or_default().chunks(SLOT_BYTES).map(read_slot);
-        let torn = slots.clone().filter(|slot| matches!(slot, Slot::Torn)).count();
         // One torn slot is a write that was cut; two are damage.
         if torn == 2 {
-            return Err(damaged("both records are damaged"));
+            return Err(damaged("both slots are damaged"));
         }
-        let mut signer = Self { key, chain_id, file, path: path.into(), last: None, failed: false };
-        if let Some(found) = last {
-            signer.write(Last { sequence: found.sequence + 1, ..found }).map_err(failed)?;
-        }
+        let found = best.is_some();
+        let written = best.unwrap_or(Slot { sequence: 0, last: None, record: None });
+        let last = written.last;
+        let path = path.to_path_buf();
+        // Only what this very write makes durable counts.
+        let mut signer =
+            Self { key, chain_id, file, path, written, last, found: None, record, behind: found, failed: false };
+        signer.found.clone_from(&signer.record);
+        signer.write().map_err(|source| GuardError::Io { path: signer.path.clone(), source })?;
         Ok(signer)
-    }
-
-    /// Makes the last place durable, in the slot that does not hold the one before.
-    fn write(&mut self, last: Last) -> io::Result<()> {
-        let at = SLOTS_AT + (last.sequence % 2) * SLOT_BYTES as u64;
-        self.file.write_all_at(&write_slot(&last), at)?;
-        self.file.sync_data()?;
-        self.last = Some(last);
-        Ok(())
     }
 
     /// The public half.
@@ -188,7 +248,13 @@ impl Signer {
         self.last.map(|last| last.guard)
     }
 
-    /// Signs `request` if the guard allows; durable before it returns.
+    /// The record that the opening found, if it is of this height; it is handed out once.
+    pub fn take_saved(&mut self, height: Height) -> Option<Bytes> {
+        let found = self.found.take()?;
+        (found.chain_id == self.chain_id && found.height == height).then_some(found.bytes)
+    }
+
+    /// Signs `request` if the guard allows. The signature may leave the node after the next [`Self::flush`].
     ///
     /// # Errors
     ///
@@ -211,61 +277,158 @@ impl Signer {
             }
         }
         let signature = self.key.sign(&bytes);
-        let sequence = self.last.map_or(0, |last| last.sequence) + 1;
-        if let Err(error) = self.write(Last { sequence, guard: request.guard, digest, signature }) {
-            // What is on the medium is unknown now: sign nothing more.
-            self.failed = true;
-            return Err(SignRefused::Failed(format!("{}: {error}", self.path.display())));
-        }
+        self.last = Some(Last { guard: request.guard, digest, signature });
+        self.behind = true;
         Ok(signature)
     }
+
+    /// Takes the consensus' record of a height, of [`SAVED_BYTES_MAX`] bytes at most, in place of the one before. It is durable after the next [`Self::flush`].
+    pub fn save(&mut self, height: Height, bytes: Bytes) {
+        self.record = Some(Record { chain_id: self.chain_id, height, bytes });
+        self.behind = true;
+    }
+
+    /// Whether something was signed or saved since the last flush.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
+    /// Makes durable all that was signed and saved, with one wait for the medium; says whether there was anything.
+    ///
+    /// # Errors
+    ///
+    /// [`GuardError::Io`]: what is on the medium is unknown then, and nothing more is signed.
+    pub fn flush(&mut self) -> Result<bool, GuardError> {
+        if !self.behind {
+            return Ok(false);
+        }
+        let failed = |source| GuardError::Io { path: self.path.clone(), source };
+        if self.failed {
+            return Err(failed(io::Error::other("an earlier write failed")));
+        }
+        let Err(source) = self.write() else { return Ok(true) };
+        self.failed = true;
+        Err(GuardError::Io { path: self.path.clone(), source })
+    }
+
+    /// Writes a new slot over the one before the last, and a new record where the last one is not.
+    fn write(&mut self) -> io::Result<()> {
+        if !self.behind {
+            return Ok(());
+        }
+        let mut record = self.written.record;
+        if let Some(new) = &self.record {
+            let mut head = [0; RECORD_HEAD];
+            head[..32].copy_from_slice(new.chain_id.as_bytes());
+            head[32..].copy_from_slice(&new.height.0.to_le_bytes());
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(&head);
+            crc.update(&new.bytes);
+            let len = u32::try_from(RECORD_HEAD + new.bytes.len()).map_err(io::Error::other)?;
+            let place = Place { at: place_beside(record, len), len, crc: crc.finalize() };
+            self.file.write_all_at(&head, place.at)?;
+            self.file.write_all_at(&new.bytes, place.at + RECORD_HEAD as u64)?;
+            record = Some(place);
+        }
+        let slot = Slot { sequence: self.written.sequence + 1, last: self.last, record };
+        self.file.write_all_at(&write_slot(&slot), SLOTS_AT + (slot.sequence % 2) * SLOT_BYTES as u64)?;
+        self.file.sync_data()?;
+        (self.written, self.record, self.behind) = (slot, None, false);
+        Ok(())
+    }
 }
 
-enum Slot {
-    Empty,
-    Torn,
-    Valid(Last),
+/// Where a record of `len` bytes can be written without touching the last one: before it if there is room, else behind it.
+fn place_beside(last: Option<Place>, len: u32) -> u64 {
+    match last {
+        Some(last) if RECORDS_AT + u64::from(len) > last.at => (last.at + u64::from(last.len)).next_multiple_of(PAGE),
+        _ => RECORDS_AT,
+    }
 }
 
-fn write_slot(last: &Last) -> Vec<u8> {
-    let mut slot = Vec::with_capacity(SLOT_CONTENT + 4);
-    slot.extend_from_slice(&last.sequence.to_le_bytes());
-    slot.extend_from_slice(&last.guard.height.0.to_le_bytes());
-    slot.extend_from_slice(&last.guard.round.0.to_le_bytes());
-    slot.push(last.guard.step);
-    slot.extend_from_slice(&last.guard.sub.to_le_bytes());
-    slot.extend_from_slice(last.digest.as_bytes());
-    slot.extend_from_slice(last.signature.as_bytes());
-    slot.extend_from_slice(&crc32fast::hash(&slot).to_le_bytes());
-    slot
+fn write_slot(slot: &Slot) -> Vec<u8> {
+    let nothing = Last {
+        guard: Guard { height: Height(0), round: Round(0), step: 0, sub: 0 },
+        digest: Hash::ZERO,
+        signature: Signature::new([0; 64]),
+    };
+    let (last, place) = (slot.last.unwrap_or(nothing), slot.record);
+    let mut out = Vec::with_capacity(SLOT_CONTENT + 4);
+    out.extend_from_slice(&slot.sequence.to_le_bytes());
+    out.push(u8::from(slot.last.is_some()));
+    out.extend_from_slice(&last.guard.height.0.to_le_bytes());
+    out.extend_from_slice(&last.guard.round.0.to_le_bytes());
+    out.push(last.guard.step);
+    out.extend_from_slice(&last.guard.sub.to_le_bytes());
+    out.extend_from_slice(last.digest.as_bytes());
+    out.extend_from_slice(last.signature.as_bytes());
+    out.extend_from_slice(&place.map_or(0, |place| place.at).to_le_bytes());
+    out.extend_from_slice(&place.map_or(0, |place| place.len).to_le_bytes());
+    out.extend_from_slice(&place.map_or(0, |place| place.crc).to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+    out
 }
 
-fn read_slot(slot: &[u8]) -> Slot {
-    fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-        let (head, rest) = bytes.split_first_chunk::<N>()?;
-        *bytes = rest;
-        Some(*head)
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+fn read_last(rest: &mut &[u8]) -> Option<Last> {
+    Some(Last {
+        guard: Guard {
+            height: Height(u64::from_le_bytes(take(rest)?)),
+            round: Round(u32::from_le_bytes(take(rest)?)),
+            step: u8::from_le_bytes(take(rest)?),
+            sub: u32::from_le_bytes(take(rest)?),
+        },
+        digest: Hash::new(take(rest)?),
+        signature: Signature::new(take(rest)?),
+    })
+}
+
+/// `None`: torn, or nothing that this version writes.
+fn read_slot(slot: &[u8]) -> Option<Slot> {
+    let content = slot.get(..SLOT_CONTENT)?;
+    let mut rest = slot;
+    let sequence = u64::from_le_bytes(take(&mut rest)?);
+    let signed = u8::from_le_bytes(take(&mut rest)?);
+    let last = read_last(&mut rest)?;
+    let at = u64::from_le_bytes(take(&mut rest)?);
+    let (len, crc) = (u32::from_le_bytes(take(&mut rest)?), u32::from_le_bytes(take(&mut rest)?));
+    if u32::from_le_bytes(take(&mut rest)?) != crc32fast::hash(content) || signed > 1 {
+        return None;
     }
-    fn parse(slot: &[u8]) -> Option<Last> {
-        let content = slot.get(..SLOT_CONTENT)?;
-        let mut rest = slot;
-        let last = Last {
-            sequence: u64::from_le_bytes(take(&mut rest)?),
-            guard: Guard {
-                height: Height(u64::from_le_bytes(take(&mut rest)?)),
-                round: Round(u32::from_le_bytes(take(&mut rest)?)),
-                step: u8::from_le_bytes(take(&mut rest)?),
-                sub: u32::from_le_bytes(take(&mut rest)?),
-            },
-            digest: Hash::new(take(&mut rest)?),
-            signature: Signature::new(take(&mut rest)?),
-        };
-        (u32::from_le_bytes(take(&mut rest)?) == crc32fast::hash(content)).then_some(last)
+    let record = (at > 0).then_some(Place { at, len, crc });
+    Some(Slot { sequence, last: (signed == 1).then_some(last), record })
+}
+
+/// A slot of a guard without records.
+fn read_old_slot(slot: &[u8]) -> Option<Slot> {
+    let content = slot.get(..SLOT_OLD_CONTENT)?;
+    let mut rest = slot;
+    let sequence = u64::from_le_bytes(take(&mut rest)?);
+    let last = read_last(&mut rest)?;
+    let whole = u32::from_le_bytes(take(&mut rest)?) == crc32fast::hash(content);
+    whole.then_some(Slot { sequence, last: Some(last), record: None })
+}
+
+/// `None`: not whole.
+fn read_record(file: &File, place: Place) -> Option<Record> {
+    let len = place.len as usize;
+    if !(RECORD_HEAD..=RECORD_HEAD + SAVED_BYTES_MAX).contains(&len) {
+        return None;
     }
-    if slot.iter().all(|byte| *byte == 0) {
-        return Slot::Empty;
+    let mut raw = vec![0; len];
+    file.read_exact_at(&mut raw, place.at).ok()?;
+    if crc32fast::hash(&raw) != place.crc {
+        return None;
     }
-    parse(slot).map_or(Slot::Torn, Slot::Valid)
+    let raw = Bytes::from(raw);
+    let chain_id = ChainId::new(raw.get(..32)?.try_into().ok()?);
+    let height = Height(u64::from_le_bytes(raw.get(32..RECORD_HEAD)?.try_into().ok()?));
+    Some(Record { chain_id, height, bytes: raw.slice(RECORD_HEAD..) })
 }
 
 #[cfg(test)]
@@ -282,6 +445,16 @@ mod tests {
         }
     }
 
+    fn signed(signer: &mut Signer, request: &SignRequest) -> Signature {
+        let signature = signer.sign(request).unwrap();
+        assert!(signer.flush().unwrap());
+        signature
+    }
+
+    fn open(path: &Path) -> Signer {
+        Signer::open(NodeKey::development("validator-1"), path, CHAIN).unwrap()
+    }
+
     fn new(directory: &Path) -> (NodeKey, PathBuf) {
         let key = NodeKey::development("validator-1");
         let path = directory.join("a.guard");
@@ -294,7 +467,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (key, path) = new(directory.path());
         let mut signer = Signer::open(key, &path, CHAIN).unwrap();
-        let first = signer.sign(&request(5, 1, 1, b"a")).unwrap();
+        let first = signed(&mut signer, &request(5, 1, 1, b"a"));
         drop(signer);
         let mut signer = Signer::open(NodeKey::development("validator-1"), &path, CHAIN).unwrap();
         assert_eq!(signer.sign(&request(5, 1, 1, b"a")), Ok(first));
@@ -310,8 +483,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (key, path) = new(directory.path());
         let mut signer = Signer::open(key, &path, CHAIN).unwrap();
-        signer.sign(&request(1, 0, 1, b"a")).unwrap();
-        signer.sign(&request(2, 0, 1, b"a")).unwrap();
+        signed(&mut signer, &request(1, 0, 1, b"a"));
+        signed(&mut signer, &request(2, 0, 1, b"a"));
         drop(signer);
         let good = std::fs::read(&path).unwrap();
         for at in 0..SLOT_CONTENT {
@@ -329,7 +502,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (key, path) = new(directory.path());
         let mut signer = Signer::open(key, &path, CHAIN).unwrap();
-        let first = signer.sign(&request(1, 0, 1, b"a")).unwrap();
+        let first = signed(&mut signer, &request(1, 0, 1, b"a"));
         drop(signer);
         for slot in [64 + SLOT_BYTES, 64, 64 + SLOT_BYTES] {
             drop(Signer::open(NodeKey::development("validator-1"), &path, CHAIN).unwrap());
@@ -340,6 +513,137 @@ mod tests {
             assert_eq!(signer.last(), Some(request(1, 0, 1, b"a").guard));
             assert_eq!(signer.sign(&request(1, 0, 1, b"a")), Ok(first));
         }
+    }
+
+    #[test]
+    fn a_record_and_a_signature_become_durable_by_one_write_and_neither_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let (key, path) = new(directory.path());
+        let mut signer = Signer::open(key, &path, CHAIN).unwrap();
+        assert!(!signer.flush().unwrap(), "nothing to write");
+        signer.save(Height(1), Bytes::from_static(b"bound to A"));
+        signer.sign(&request(1, 0, 1, b"a")).unwrap();
+        signer.sign(&request(1, 0, 2, b"a")).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert!(signer.is_behind());
+        assert!(signer.flush().unwrap() && !signer.is_behind() && !signer.flush().unwrap());
+        let after = std::fs::read(&path).unwrap();
+        drop(signer);
+        std::fs::write(&path, before).unwrap();
+        let mut old = open(&path);
+        assert!(old.last().is_none() && old.take_saved(Height(1)).is_none());
+        drop(old);
+        std::fs::write(&path, after).unwrap();
+        let mut new = open(&path);
+        assert_eq!(new.last(), Some(request(1, 0, 2, b"a").guard));
+        assert_eq!(new.take_saved(Height(1)).as_deref(), Some(b"bound to A".as_slice()));
+        drop(new);
+        assert_eq!(open(&path).take_saved(Height(2)), None, "of another height");
+        let other = Signer::open(NodeKey::development("validator-1"), &path, ChainId::new([8; 32]));
+        assert_eq!(other.unwrap().take_saved(Height(1)), None, "of another chain");
+    }
+
+    /// The medium may have any part of what a power cut stopped; what was whole before stays whole.
+    #[test]
+    fn a_write_that_was_cut_leaves_the_record_and_the_signature_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let (key, path) = new(directory.path());
+        let mut signer = Signer::open(key, &path, CHAIN).unwrap();
+        for height in 1..6 {
+            signer.save(Height(height), vec![height as u8; 5000].into());
+            signed(&mut signer, &request(height, 0, 1, b"a"));
+            // A signature without a new record leaves the record alone.
+            signed(&mut signer, &request(height, 0, 2, b"a"));
+            let whole = std::fs::read(&path).unwrap();
+            let mut next = {
+                signer.save(Height(height + 1), vec![height as u8 + 1; 6000].into());
+                signer.sign(&request(height + 1, 0, 1, b"b")).unwrap();
+                signer.flush().unwrap();
+                std::fs::read(&path).unwrap()
+            };
+            drop(signer);
+            let record_only = {
+                let mut content = next.clone();
+                content[..FILE_BYTES].copy_from_slice(&whole[..FILE_BYTES]);
+                content
+            };
+            // The new slot is there, its record is not: as a page of it was, or the file's end.
+            let len = next.len().min(whole.len());
+            next[FILE_BYTES..len].copy_from_slice(&whole[FILE_BYTES..len]);
+            next[len..].fill(0);
+            for torn in [&whole, &record_only, &next, &next[..len].to_vec()] {
+                std::fs::write(&path, torn).unwrap();
+                let mut found = open(&path);
+                assert_eq!(found.last(), Some(request(height, 0, 2, b"a").guard));
+                assert_eq!(found.take_saved(Height(height)).unwrap(), vec![height as u8; 5000]);
+            }
+            std::fs::write(&path, whole).unwrap();
+            signer = open(&path);
+        }
+    }
+
+    #[test]
+    fn a_guard_without_records_is_read_and_written_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let (key, path) = new(directory.path());
+        let mut signer = Signer::open(key, &path, CHAIN).unwrap();
+        let first = signed(&mut signer, &request(4, 0, 1, b"a"));
+        drop(signer);
+        let content = std::fs::read(&path).unwrap();
+        let mut old = vec![0; FILE_BYTES];
+        old[..8].copy_from_slice(MAGIC_OLD);
+        old[8..40].copy_from_slice(&content[8..40]);
+        let slot = 64 + SLOT_BYTES;
+        old[slot..slot + 8].copy_from_slice(&1u64.to_le_bytes());
+        old[slot + 8..slot + SLOT_OLD_CONTENT].copy_from_slice(&content[slot + 9..slot + 1 + SLOT_OLD_CONTENT]);
+        let crc = crc32fast::hash(&old[slot..slot + SLOT_OLD_CONTENT]);
+        old[slot + SLOT_OLD_CONTENT..slot + SLOT_OLD_CONTENT + 4].copy_from_slice(&crc.to_le_bytes());
+        let old_slots = old.clone();
+        std::fs::write(&path, old).unwrap();
+        for _ in 0..2 {
+            let mut signer = open(&path);
+            assert_eq!(signer.sign(&request(4, 0, 1, b"a")), Ok(first));
+            assert!(matches!(signer.sign(&request(4, 0, 1, b"b")), Err(SignRefused::Guard { .. })));
+        }
+        let content = std::fs::read(&path).unwrap();
+        assert_eq!(&content[..8], MAGIC);
+        // Of the opening's two writes only the first reached the medium.
+        std::fs::write(&path, [MAGIC, &old_slots[8..]].concat()).unwrap();
+        assert_eq!(open(&path).last(), Some(request(4, 0, 1, b"a").guard));
+    }
+
+    #[test]
+    fn the_longest_record_has_room_in_both_places() {
+        let directory = tempfile::tempdir().unwrap();
+        let (key, path) = new(directory.path());
+        let mut signer = Signer::open(key, &path, CHAIN).unwrap();
+        for height in 1..4 {
+            signer.save(Height(height), vec![height as u8; SAVED_BYTES_MAX].into());
+            signer.flush().unwrap();
+            assert_eq!(signer.last(), None, "nothing was signed");
+            drop(signer);
+            signer = open(&path);
+            assert_eq!(signer.take_saved(Height(height)).unwrap(), vec![height as u8; SAVED_BYTES_MAX]);
+        }
+        assert!(std::fs::metadata(&path).unwrap().len() <= 2 * (PAGE + SAVED_BYTES_MAX as u64) + PAGE);
+    }
+
+    #[test]
+    fn records_of_any_size_lie_beside_the_last_and_the_file_stays_small() {
+        let (mut last, mut end): (Option<Place>, u64) = (None, 0);
+        for (round, len) in
+            [100u32, 5_000, 100, 70_000, 4_096, 4_097, 70_000, 69_000, 70_000, 1, 70_000].into_iter().enumerate()
+        {
+            let at = place_beside(last, len);
+            assert!(at >= RECORDS_AT && at.is_multiple_of(PAGE), "{round}");
+            if let Some(last) = last {
+                let apart = at + u64::from(len) <= last.at || last.at + u64::from(last.len) <= at;
+                assert!(apart, "{round}");
+            }
+            end = end.max(at + u64::from(len));
+            last = Some(Place { at, len, crc: 0 });
+        }
+        assert!(end <= RECORDS_AT + 3 * 70_000 + 3 * PAGE, "{end}");
     }
 
     #[test]

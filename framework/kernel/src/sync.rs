@@ -49,12 +49,19 @@ pub(crate) struct CatchUp {
     urgent: bool,
     /// Whether to fetch at once, because no engine gets there by itself.
     eager: bool,
+    /// Whether to fetch at once for now.
+    hurried: bool,
     last_asked: Option<PeerId>,
 }
 
 impl CatchUp {
     pub(crate) fn new(eager: bool) -> Self {
         Self { eager, ..Self::default() }
+    }
+
+    /// Whether to fetch at once, because the engine has not started.
+    pub(crate) fn hurry(&mut self, hurried: bool) {
+        self.hurried = hurried;
     }
 
     /// A peer's height, as it says. It may be lower than before: a peer put back to an older state.
@@ -127,7 +134,7 @@ impl CatchUp {
             return None;
         }
         let since = *self.behind_since.get_or_insert(now);
-        if !(self.eager || self.urgent || now.since(since) >= GRACE) {
+        if !(self.eager || self.hurried || self.urgent || now.since(since) >= GRACE) {
             return None;
         }
         let able = |peer: &Peer| peer.height > tip && now >= peer.rests_until;
@@ -148,7 +155,7 @@ impl CatchUp {
         if self.best() <= tip {
             return None;
         }
-        let ready = self.behind_since.map(|since| if self.eager { since } else { since.after(GRACE) });
+        let ready = self.behind_since.map(|since| if self.eager || self.hurried { since } else { since.after(GRACE) });
         let rested = self.peers.values().filter(|peer| peer.height > tip).map(|peer| peer.rests_until).min();
         ready.max(rested)
     }

@@ -158,7 +158,7 @@ impl Network {
     /// The last height at which a validator signed: from the two slots of its guard, whose bytes the kernel's `signer` documents.
     pub(crate) fn signed_height(&self, at: usize) -> u64 {
         let guard = std::fs::read(self.key(at, "guard")).unwrap();
-        let height = |slot: usize| u64::from_le_bytes(guard[slot + 8..slot + 16].try_into().unwrap());
+        let height = |slot: usize| u64::from_le_bytes(guard[slot + 9..slot + 17].try_into().unwrap());
         height(64).max(height(320))
     }
 
