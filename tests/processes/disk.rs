@@ -109,7 +109,7 @@ fn assert_returns(mut network: Network, said: &[(String, Value)]) {
 #[test]
 fn a_file_that_may_not_grow_stops_the_node_with_a_sentence_and_loses_nothing() {
     let mut network = Network::init(3, &["--delta-ms", "50", "--block-interval-ms", "0"]);
-    // Larger blocks fill the file sooner; the guard, which has one or two of them, shall stay below the store.
+    // Larger blocks fill the file sooner; the guard, which has up to three of them, shall stay below the store.
     let genesis = std::fs::read_to_string(network.genesis()).unwrap();
     let larger = genesis.replace("block_transactions_max = 32", "block_transactions_max = 128");
     assert_ne!(genesis, larger);

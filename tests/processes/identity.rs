@@ -224,8 +224,7 @@ fn an_older_data_directory_put_back_is_noticed_and_signs_nothing_below_its_guard
     let figure = |name: &str| metric(&url, name).unwrap();
     eventually("it says why it does not vote", || {
         let status = status(network.rpc(0))?;
-        (status["status"] == "stalled" && status["detail"].as_str()?.contains("this key signed at height"))
-            .then_some(())
+        (status["status"] == "stalled" && status["detail"].as_str()?.contains("this key was at height")).then_some(())
     });
     assert_eq!(figure("quorate_signatures_total") + figure("quorate_signatures_refused_total"), 0.0);
 

@@ -56,6 +56,9 @@ const OUTBOX_MAX: usize = 256;
 /// Messages that are taken in before what was signed on the way is made durable and sent, at most: what they bring may share the wait for the medium.
 const GATHER_MAX: usize = 16;
 
+/// For how long messages are taken in for that at most: what a peer waits for is not held up by others.
+const GATHER_TIME: Duration = Duration::from_millis(1);
+
 /// Peers remembered for an engine that has not started, at most.
 const PEERS_MAX: usize = 1024;
 
@@ -163,7 +166,7 @@ pub(crate) struct Core {
     blocks: VecDeque<(PeerId, Bytes, Bytes)>,
     /// What the engine sends since something was signed or saved that is not durable yet.
     outbox: Vec<TransportCommand>,
-    /// The engine starts at this height: below it the key signed already, on a chain that is not here yet.
+    /// The engine starts at this height: the key signed there already, on a chain that is not here yet.
     asleep_until: Option<Height>,
     /// Who is connected, while the engine has not started.
     peers: BTreeSet<PeerId>,
@@ -218,7 +221,7 @@ impl Core {
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<(), Fault> {
         self.start()?;
-        let mut gathered = 0;
+        let (mut gathered, mut gather_until) = (0, Instant(0));
         loop {
             self.drain().await?;
             // Once a round: a timer that is due again already keeps nobody else from being heard.
@@ -241,7 +244,12 @@ impl Core {
                 continue;
             }
             if self.is_unsettled() {
+                let now = self.shared.clock.now();
+                if gathered == 0 {
+                    gather_until = now.after(GATHER_TIME);
+                }
                 if gathered < GATHER_MAX
+                    && now < gather_until
                     && let Ok(message) = messages.try_recv()
                 {
                     gathered += 1;
@@ -278,8 +286,7 @@ impl Core {
             }
         }
         self.told_pending = self.pending();
-        let signed_height = self.signer.as_ref().and_then(Signer::last).map(|last| last.height);
-        if let Some(signed_height) = signed_height.filter(|signed| *signed > height) {
+        if let Some(signed_height) = self.signer.as_ref().and_then(Signer::height).filter(|signed| *signed > height) {
             tracing::warn!(
                 %signed_height, %height,
                 "this key signed above the stored chain: the data directory is older than the guard; nothing is signed until the chain has caught up"
@@ -295,10 +302,17 @@ impl Core {
     /// Lets the engine begin above the tip.
     fn start_engine(&mut self) -> Result<(), StorageError> {
         let height = self.view.tip.height.next();
-        let saved = match self.signer.as_mut().and_then(|signer| signer.take_saved(height)) {
-            Some(saved) => Some(saved),
-            // A node without a key keeps it in the store.
-            None => self.view.chain().saved(height)?,
+        let in_store = self.view.chain().saved(height)?;
+        let saved = match &mut self.signer {
+            // Of a node without a key; or of a guard which is new to records, and shall have this one.
+            None => in_store,
+            Some(signer) if !signer.has_record() => {
+                if let Some(record) = &in_store {
+                    signer.save(height, record.clone());
+                }
+                in_store
+            }
+            Some(signer) => signer.take_saved(height),
         };
         self.queue.push_back(Event::Start(Start {
             tip: self.view.tip,
@@ -398,7 +412,7 @@ impl Core {
             }
             Action::Penalise { peer, reason } => {
                 tracing::warn!(%peer, reason, "peer broke the rules of consensus");
-                self.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await;
+                self.send_durably(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await?;
             }
             Action::Halt { reason } => self.halt(reason),
         }
@@ -624,6 +638,8 @@ impl Core {
                 tracing::info!(height = %self.view.tip.height, "the chain has caught up with what this key signed");
                 self.asleep_until = None;
                 self.sync.hurry(false);
+                // The start comes first, and says what came meanwhile.
+                self.queue.clear();
                 self.start_engine()?;
             }
             return Ok(());
@@ -654,7 +670,7 @@ impl Core {
         self.shared.metrics.pool_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
     }
 
-    async fn add_evidence(&mut self, bytes: &Bytes, share: bool) -> Result<(), StorageError> {
+    async fn add_evidence(&mut self, bytes: &Bytes, share: bool) -> Result<(), Fault> {
         if self.evidence.len() >= EVIDENCE_WAITING_MAX {
             return Ok(());
         }
@@ -673,6 +689,7 @@ impl Core {
             offender = %proven.offender, height = %proven.height, offence = proven.offence,
             "a validator misbehaved; the proof is kept"
         );
+        self.settle().await?;
         let record = crate::ledger::record(&self.view, &proven, bytes, None);
         let mut batch = Batch::new();
         batch.put(layout::pending_evidence(&offence), layout::to_borsh(&record));
@@ -703,7 +720,7 @@ impl Core {
         self.queue.push_back(Event::Message { from, validator, bytes });
     }
 
-    async fn control(&mut self, control: Control) -> Result<(), StorageError> {
+    async fn control(&mut self, control: Control) -> Result<(), Fault> {
         match control {
             Control::PeerUp(peer) => {
                 if self.asleep_until.is_some() {
@@ -732,7 +749,7 @@ impl Core {
                 }
             }
             Control::Work => self.tell_work(),
-            Control::Failed(why) => return Err(StorageError::Plugin(why)),
+            Control::Failed(why) => return Err(StorageError::Plugin(why).into()),
             Control::Stop => {}
         }
         Ok(())
@@ -804,15 +821,16 @@ impl Core {
     }
 
     /// Takes one block of an answer, so that consensus messages do not wait for all of them.
-    async fn take_one_block(&mut self) -> Result<(), StorageError> {
+    async fn take_one_block(&mut self) -> Result<(), Fault> {
         let Some((peer, encoded, proof)) = self.blocks.pop_front() else { return Ok(()) };
+        self.settle().await?;
         if self.halted {
             self.blocks.clear();
             return Ok(());
         }
         let block = match Block::decode(encoded) {
             Ok(block) => block,
-            Err(error) => return self.blame(peer, error.to_string()).await,
+            Err(error) => return Ok(self.blame(peer, error.to_string()).await?),
         };
         if block.height() <= self.view.tip.height {
             return Ok(());
@@ -821,10 +839,10 @@ impl Core {
         match self.shared.ledger.judge_final(&self.view, &block, &proof, &known_good) {
             Ok(candidate) => {
                 self.shared.metrics.blocks_by_sync.inc();
-                self.commit(&candidate, &proof, CommitBy::Sync).await
+                Ok(self.commit(&candidate, &proof, CommitBy::Sync).await?)
             }
-            Err(BadBlock::NotFinal(why)) => self.blame(peer, why).await,
-            Err(BadBlock::Storage(error)) => Err(error),
+            Err(BadBlock::NotFinal(why)) => Ok(self.blame(peer, why).await?),
+            Err(BadBlock::Storage(error)) => Err(error.into()),
             Err(conflict @ BadBlock::Conflict { .. }) => {
                 let mut batch = Batch::new();
                 batch.put(layout::CONFLICT, layout::StoredBlock::encode(&block, &proof, &[]));
@@ -872,10 +890,11 @@ impl Core {
         }
     }
 
-    async fn tick(&mut self) -> Result<(), StorageError> {
+    async fn tick(&mut self) -> Result<(), Fault> {
         let now = self.shared.clock.now();
         if self.not_now_at.is_some_and(|at| at <= now) {
             self.not_now_at = None;
+            self.settle().await?;
             for (block, limits) in std::mem::take(&mut self.not_now) {
                 self.check(&block, limits)?;
             }
@@ -920,7 +939,7 @@ impl Core {
                 height: tip.next(),
                 phase: "catch-up".into(),
                 stalled: Some(format!(
-                    "this key signed at height {signed_height} already: nothing is signed until the chain has caught up"
+                    "this key was at height {signed_height} already: nothing is signed until the chain has caught up"
                 )),
                 ..EngineStatus::default()
             },

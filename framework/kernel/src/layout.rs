@@ -12,7 +12,7 @@
 //! | `s` key | the application's state |
 //! | `e` hash of (offender, height) | borsh of an evidence record that a block carries |
 //! | `p` hash of (offender, height) | borsh of an evidence record that waits for a block |
-//! | `c` | height:u64be, then the consensus' saved record of that height |
+//! | `c` | of a node without a key: height:u64be, then the consensus' saved record of that height; a validator's lies in its guard |
 //! | `x` | a second final block with its proof, should there ever be one |
 
 use bytes::{BufMut, Bytes, BytesMut};

@@ -64,7 +64,7 @@ impl Metrics {
         registry.register("blocks_by_sync", "Blocks taken by catch-up", metrics.blocks_by_sync.clone());
         registry.register("signatures", "Consensus signatures made", metrics.signatures.clone());
         registry.register("signatures_refused", "Signatures the guard refused", metrics.signatures_refused.clone());
-        registry.register("persists", "Records the consensus made durable", metrics.persists.clone());
+        registry.register("persists", "Records the consensus asked to make durable", metrics.persists.clone());
         registry.register("guard_writes", "Times the guard was written and waited for", metrics.guard_writes.clone());
         registry.register("messages_dropped", "Messages of peers dropped", metrics.messages_dropped.clone());
         registry.register("submissions_rejected", "Transactions not accepted", metrics.submissions_rejected.clone());

@@ -13,11 +13,12 @@
 //!
 //! A slot: sequence:u64le, signed:u8 (1 when something was), height:u64le, round:u32le, step:u8, sub:u32le, digest (32), signature (64), then of the record its
 //! place:u64le (an offset in whole pages, 0 without a record), its bytes:u32le and their CRC-32:u32le, then the CRC-32 of all before (u32le). A record: the chain's id (32), height:u64le, the
-//! engine's bytes. The valid slot with the higher sequence counts; a slot whose record is not whole is not valid.
+//! engine's bytes. What was signed counts by the valid slot with the higher sequence; the record by the highest one whose record is whole.
 //!
 //! What is signed or saved counts for others after [`Signer::flush`]: nothing that rests on it leaves the node before. A slot or record torn by a power cut belongs
-//! to what never left, and what the valid slot says is never written over. What an opening finds it writes again, into the other slot: a process
-//! that was killed between the write and the wait for the medium leaves a slot that can be read and need not be on it.
+//! to what never left, and what the last slot says is never written over. What an opening finds it writes again, byte for byte where it lies, and waits: a process that
+//! was killed between the write and the wait for the medium leaves what can be read and need not be on it. To write anything else then would be to write over what
+//! may still be the last whole record of the medium.
 
 use std::{
     fs::{File, OpenOptions},
@@ -198,43 +199,62 @@ impl Signer {
         if magic != MAGIC && magic != MAGIC_OLD {
             return Err(damaged("is not a guard that this version reads"));
         }
-        if magic == MAGIC_OLD {
-            // Slots of both formats are told apart by themselves, so that it does not matter which of the two writes comes first.
-            file.write_all_at(MAGIC, 0).map_err(failed)?;
-        }
         if content.get(8..40) != Some(key.public_key().as_bytes().as_slice()) {
             return Err(damaged("belongs to another key"));
         }
-        let (mut best, mut record, mut torn) = (None::<Slot>, None, 0);
-        for raw in content.get(64..).unwrap_or_default().chunks(SLOT_BYTES) {
-            if raw.iter().all(|byte| *byte == 0) {
-                continue;
+        let mut slots = content.get(64..).unwrap_or_default().chunks(SLOT_BYTES);
+        let mut read = || match slots.next() {
+            Some(raw) if raw.iter().any(|byte| *byte != 0) => {
+                read_slot(raw).or_else(|| read_old_slot(raw)).ok_or(()).map(Some)
             }
-            let read = read_slot(raw).or_else(|| read_old_slot(raw)).and_then(|slot| match slot.record {
-                Some(place) => read_record(&file, place).map(|record| (slot, Some(record))),
-                None => Some((slot, None)),
-            });
-            match read {
-                Some((slot, of)) if best.is_none_or(|best| best.sequence < slot.sequence) => {
-                    (best, record) = (Some(slot), of);
-                }
-                Some(_) => {}
-                None => torn += 1,
-            }
+            _ => Ok(None),
+        };
+        let (mut last, mut before) = match (read(), read()) {
+            // One torn slot is a write that was cut; two are damage. The first of all writes goes to the second slot.
+            (Err(()), Err(()) | Ok(None)) => return Err(damaged("its slots are damaged")),
+            (one, other) => (one.unwrap_or_default(), other.unwrap_or_default()),
+        };
+        if last.map(|slot| slot.sequence) < before.map(|slot| slot.sequence) {
+            std::mem::swap(&mut last, &mut before);
         }
-        // One torn slot is a write that was cut; two are damage.
-        if torn == 2 {
-            return Err(damaged("both slots are damaged"));
+        content.splice(0..8, MAGIC.iter().copied());
+        let mut signer = Self {
+            key,
+            chain_id,
+            file,
+            path: path.into(),
+            written: last.unwrap_or(Slot { sequence: 0, last: None, record: None }),
+            last: last.and_then(|slot| slot.last),
+            found: None,
+            record: None,
+            behind: false,
+            failed: false,
+        };
+        let record_of = |slot: Option<Slot>| match slot.and_then(|slot| slot.record) {
+            None => Ok(None),
+            Some(place) => read_record(&signer.file, place).map(|found| Some((place, found))).ok_or(()),
+        };
+        let (found, torn) = match (record_of(last), last) {
+            (Ok(found), _) => (found, None),
+            // Nothing left the node of the write that was cut, yet what was signed counts. The first of all writes has none before it.
+            (Err(()), Some(slot)) if before.is_some() || slot.sequence == 1 => match record_of(before) {
+                Ok(found) => (found, Some(slot)),
+                Err(()) => return Err(damaged("both records are damaged")),
+            },
+            (Err(()), _) => return Err(damaged("its record is damaged")),
+        };
+        signer.file.write_all_at(&content, 0).map_err(failed)?;
+        let place = found.as_ref().map(|(place, _)| *place);
+        if let Some((place, (record, raw))) = found {
+            signer.file.write_all_at(&raw, place.at).map_err(failed)?;
+            signer.found = Some(record);
         }
-        let found = best.is_some();
-        let written = best.unwrap_or(Slot { sequence: 0, last: None, record: None });
-        let last = written.last;
-        let path = path.to_path_buf();
-        // Only what this very write makes durable counts.
-        let mut signer =
-            Self { key, chain_id, file, path, written, last, found: None, record, behind: found, failed: false };
-        signer.found.clone_from(&signer.record);
-        signer.write().map_err(|source| GuardError::Io { path: signer.path.clone(), source })?;
+        signer.file.sync_data().map_err(failed)?;
+        if let Some(slot) = torn {
+            // A slot with the record before takes the place of the torn one.
+            signer.written = Slot { sequence: slot.sequence + 1, last: slot.last, record: place };
+            signer.write().map_err(failed)?;
+        }
         Ok(signer)
     }
 
@@ -246,6 +266,17 @@ impl Signer {
     /// The last place signed, `None` when nothing ever was.
     pub fn last(&self) -> Option<Guard> {
         self.last.map(|last| last.guard)
+    }
+
+    /// The height of this chain that the key was at: of the last signature, or of the record that the opening found, whichever is higher.
+    pub fn height(&self) -> Option<Height> {
+        let record = self.found.as_ref().filter(|found| found.chain_id == self.chain_id).map(|found| found.height);
+        self.last().map(|last| last.height).max(record)
+    }
+
+    /// Whether a record was ever saved here.
+    pub fn has_record(&self) -> bool {
+        self.written.record.is_some() || self.record.is_some()
     }
 
     /// The record that the opening found, if it is of this height; it is handed out once.
@@ -313,9 +344,6 @@ impl Signer {
 
     /// Writes a new slot over the one before the last, and a new record where the last one is not.
     fn write(&mut self) -> io::Result<()> {
-        if !self.behind {
-            return Ok(());
-        }
         let mut record = self.written.record;
         if let Some(new) = &self.record {
             let mut head = [0; RECORD_HEAD];
@@ -331,11 +359,15 @@ impl Signer {
             record = Some(place);
         }
         let slot = Slot { sequence: self.written.sequence + 1, last: self.last, record };
-        self.file.write_all_at(&write_slot(&slot), SLOTS_AT + (slot.sequence % 2) * SLOT_BYTES as u64)?;
+        self.file.write_all_at(&write_slot(&slot), slot_at(slot.sequence))?;
         self.file.sync_data()?;
         (self.written, self.record, self.behind) = (slot, None, false);
         Ok(())
     }
+}
+
+fn slot_at(sequence: u64) -> u64 {
+    SLOTS_AT + (sequence % 2) * SLOT_BYTES as u64
 }
 
 /// Where a record of `len` bytes can be written without touching the last one: before it if there is room, else behind it.
@@ -414,8 +446,8 @@ fn read_old_slot(slot: &[u8]) -> Option<Slot> {
     whole.then_some(Slot { sequence, last: Some(last), record: None })
 }
 
-/// `None`: not whole.
-fn read_record(file: &File, place: Place) -> Option<Record> {
+/// A record, and all its bytes; `None`: not whole.
+fn read_record(file: &File, place: Place) -> Option<(Record, Bytes)> {
     let len = place.len as usize;
     if !(RECORD_HEAD..=RECORD_HEAD + SAVED_BYTES_MAX).contains(&len) {
         return None;
@@ -428,7 +460,7 @@ fn read_record(file: &File, place: Place) -> Option<Record> {
     let raw = Bytes::from(raw);
     let chain_id = ChainId::new(raw.get(..32)?.try_into().ok()?);
     let height = Height(u64::from_le_bytes(raw.get(32..RECORD_HEAD)?.try_into().ok()?));
-    Some(Record { chain_id, height, bytes: raw.slice(RECORD_HEAD..) })
+    Some((Record { chain_id, height, bytes: raw.slice(RECORD_HEAD..) }, raw))
 }
 
 #[cfg(test)]
@@ -496,22 +528,39 @@ mod tests {
         }
     }
 
-    /// The last slot could be read, and was not on the medium: only what the opening wrote counts then.
+    /// A kill leaves what can be read and is not on the medium; a power cut during the opening after it may leave any of the opening's pages beside the medium's.
     #[test]
-    fn what_an_opening_finds_is_written_again_before_it_counts() {
+    fn an_opening_writes_over_nothing_that_the_medium_may_still_need() {
         let directory = tempfile::tempdir().unwrap();
         let (key, path) = new(directory.path());
         let mut signer = Signer::open(key, &path, CHAIN).unwrap();
-        let first = signed(&mut signer, &request(1, 0, 1, b"a"));
-        drop(signer);
-        for slot in [64 + SLOT_BYTES, 64, 64 + SLOT_BYTES] {
-            drop(Signer::open(NodeKey::development("validator-1"), &path, CHAIN).unwrap());
-            let mut content = std::fs::read(&path).unwrap();
-            content[slot..slot + SLOT_BYTES].fill(0);
-            std::fs::write(&path, content).unwrap();
-            let mut signer = Signer::open(NodeKey::development("validator-1"), &path, CHAIN).unwrap();
-            assert_eq!(signer.last(), Some(request(1, 0, 1, b"a").guard));
-            assert_eq!(signer.sign(&request(1, 0, 1, b"a")), Ok(first));
+        let mut medium = std::fs::read(&path).unwrap();
+        for height in 1..8 {
+            signer.save(Height(height), vec![height as u8; 300].into());
+            if height != 4 {
+                signer.sign(&request(height, 0, 1, b"a")).unwrap();
+            }
+            signer.flush().unwrap();
+            drop(signer);
+            // Only the page cache has the last write when it is opened.
+            signer = open(&path);
+            let opened = std::fs::read(&path).unwrap();
+            medium.resize(opened.len(), 0);
+            let pages = opened.len().div_ceil(PAGE as usize);
+            for kept in 0..1u32 << pages {
+                let mut cut = medium.clone();
+                for page in (0..pages).filter(|page| kept >> page & 1 == 1) {
+                    let range = page * PAGE as usize..((page + 1) * PAGE as usize).min(opened.len());
+                    cut[range.clone()].copy_from_slice(&opened[range]);
+                }
+                std::fs::write(directory.path().join("cut.guard"), cut).unwrap();
+                let found = open(&directory.path().join("cut.guard"));
+                let signed = found.last().map_or(0, |last| last.height.0);
+                let saved = found.found.as_ref().map_or(0, |record| record.height.0);
+                let signed_before = if height == 5 { 3 } else { height - 1 };
+                assert!(signed >= signed_before && saved >= height - 1, "{height}: {signed}, {saved}; pages {kept:b}");
+            }
+            medium = opened;
         }
     }
 
@@ -536,11 +585,18 @@ mod tests {
         std::fs::write(&path, after).unwrap();
         let mut new = open(&path);
         assert_eq!(new.last(), Some(request(1, 0, 2, b"a").guard));
-        assert_eq!(new.take_saved(Height(1)).as_deref(), Some(b"bound to A".as_slice()));
+        assert_eq!(
+            (new.height(), new.take_saved(Height(1)).as_deref()),
+            (Some(Height(1)), Some(b"bound to A".as_slice()))
+        );
+        // A record of the next height, of which nothing is signed yet, says that the one before is over.
+        new.save(Height(2), Bytes::from_static(b"bound to B"));
+        new.flush().unwrap();
         drop(new);
-        assert_eq!(open(&path).take_saved(Height(2)), None, "of another height");
+        assert_eq!(open(&path).height(), Some(Height(2)));
+        assert_eq!(open(&path).take_saved(Height(1)), None, "of another height");
         let other = Signer::open(NodeKey::development("validator-1"), &path, ChainId::new([8; 32]));
-        assert_eq!(other.unwrap().take_saved(Height(1)), None, "of another chain");
+        assert_eq!(other.unwrap().take_saved(Height(2)), None, "of another chain");
     }
 
     /// The medium may have any part of what a power cut stopped; what was whole before stays whole.
@@ -571,10 +627,13 @@ mod tests {
             let len = next.len().min(whole.len());
             next[FILE_BYTES..len].copy_from_slice(&whole[FILE_BYTES..len]);
             next[len..].fill(0);
-            for torn in [&whole, &record_only, &next, &next[..len].to_vec()] {
+            let (before, cut) = (request(height, 0, 2, b"a").guard, request(height + 1, 0, 1, b"b").guard);
+            // What a slot says was signed is not signed differently, though nothing left of it.
+            for (torn, signed) in [(&whole, before), (&record_only, before), (&next, cut), (&next[..len].to_vec(), cut)]
+            {
                 std::fs::write(&path, torn).unwrap();
                 let mut found = open(&path);
-                assert_eq!(found.last(), Some(request(height, 0, 2, b"a").guard));
+                assert_eq!(found.last(), Some(signed));
                 assert_eq!(found.take_saved(Height(height)).unwrap(), vec![height as u8; 5000]);
             }
             std::fs::write(&path, whole).unwrap();

@@ -20,7 +20,7 @@ name = {name_quoted}
 role = "{role}"
 # What all nodes of the network agree on; must be the same file everywhere.
 genesis = "genesis.toml"
-# The node's private key (mode 0600). Its guard, which never lets it sign twice differently, lies beside it as {name}.guard:
+# The node's private key (mode 0600). Its guard, which never lets it sign twice differently and keeps what it is bound to, lies beside it as {name}.guard:
 # move the two only together, and never run one key on two machines.
 key_file = "keys/{name}.key"
 # Where the node keeps what it must not lose.

@@ -120,7 +120,7 @@ impl Engine {
         self.begin_round();
     }
 
-    /// Makes round and lock durable, before anything that depends on them is signed or sent.
+    /// Makes round and lock durable, before anything that depends on them leaves the node.
     pub(super) fn persist(&mut self) {
         let mut saved = Saved::of(self.height(), &self.at);
         if self.has(PlantedBug::LockForgotten) {
