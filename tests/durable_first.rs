@@ -1,5 +1,5 @@
-//! What an engine persisted and signed is in the guard's file before a message that follows it can be seen by a peer, and one write of
-//! the file serves many signatures.
+//! What an engine persisted and signed is in the guard's file before a message that follows it can be seen by a peer; what a step sent is out before
+//! the next one begins; and one write of the file serves several signatures.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 
@@ -30,8 +30,11 @@ const NAMES: [&str; 2] = ["validator-1", "validator-2"];
 /// Signatures of one chain of steps: each is asked for when the one before came.
 const CHAIN: u8 = 8;
 
-/// How long the first node is busy amid the chain.
+/// How long the first node is busy amid the chain: what was sent too early arrives meanwhile.
 const BUSY: Duration = Duration::from_millis(300);
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the second node found in the first one's guard when messages came.
 #[derive(Debug, Default)]
@@ -75,8 +78,13 @@ impl Consensus for Engine {
             Event::PeerUp { .. } if self.first => persist_and_sign(1, out),
             Event::Signed { guard, result, .. } => {
                 assert!(result.is_ok());
+                // What earlier steps sent is out before this one begins, so that it comes, however long this one takes.
+                let deadline = std::time::Instant::now() + PATIENCE;
+                while self.seen.messages.load(Ordering::SeqCst) < u64::from(guard.step - 1) {
+                    assert!(std::time::Instant::now() < deadline, "message {} was not sent", guard.step - 1);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 if guard.step == CHAIN / 2 {
-                    // A message that was sent too early arrives meanwhile.
                     std::thread::sleep(BUSY);
                 }
                 out.push(Action::Broadcast(vec![guard.step].into()));
@@ -160,12 +168,12 @@ fn network() -> tempfile::TempDir {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_seen_after_what_it_rests_on_is_written_and_one_write_serves_a_chain_of_steps() {
+async fn a_message_is_out_after_what_it_rests_on_is_written_and_before_the_next_step_begins() {
     let directory = network();
     let (hub, seen) = (Hub::new(), Arc::new(Seen::default()));
     let second = start(&hub, directory.path(), NAMES[1], &seen);
     let first = start(&hub, directory.path(), NAMES[0], &seen);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while seen.messages.load(Ordering::SeqCst) < u64::from(CHAIN) {
         assert!(tokio::time::Instant::now() < deadline, "{seen:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -177,5 +185,6 @@ async fn a_message_is_seen_after_what_it_rests_on_is_written_and_one_write_serve
     assert_eq!(written(&guard), (CHAIN, CHAIN));
     let content = std::fs::read(guard).unwrap();
     let sequence = |slot: usize| u64::from_le_bytes(content[slot..slot + 8].try_into().unwrap());
-    assert_eq!(sequence(64).max(sequence(320)), 1, "all of them by one write");
+    let writes = sequence(64).max(sequence(320));
+    assert!(writes <= u64::from(CHAIN) / 2, "{writes} writes for {CHAIN} records and signatures");
 }

@@ -3,8 +3,8 @@
 //! # The kernel's side of the contract
 //!
 //! - Actions are carried out strictly in order. What is persisted and signed is durable before any later `Broadcast`, `Send` or
-//!   `Commit`, of this step or a later one, takes effect; one fsync serves as many as it can, so that a message may wait for what the next
-//!   steps persist and sign.
+//!   `Commit`, of this step or a later one, takes effect; one fsync serves as many as it can: what a step sends may wait for what it
+//!   persists and signs after it. All that a step sends is handed to the transport before the next step begins.
 //! - [`Action::Sign`] is answered by [`Event::Signed`]. The guard signs only what is strictly above everything it signed before, or the
 //!   same again. It may refuse, and it may be late.
 //! - `CheckBlock` and `BuildBlock` are answered by `BlockChecked` and `BlockBuilt` in a later step. [`Verdict::NotNow`] is asked

@@ -50,14 +50,8 @@ const TIMERS_MAX: usize = 1024;
 /// Pieces of evidence that wait for a block at most.
 const EVIDENCE_WAITING_MAX: usize = 64;
 
-/// Messages of the engine that may wait for the guard at most.
+/// Messages of one step that may wait for the guard at most.
 const OUTBOX_MAX: usize = 256;
-
-/// Messages that are taken in before what was signed on the way is made durable and sent, at most: what they bring may share the wait for the medium.
-const GATHER_MAX: usize = 16;
-
-/// For how long messages are taken in for that at most: what a peer waits for is not held up by others.
-const GATHER_TIME: Duration = Duration::from_millis(1);
 
 /// Peers remembered for an engine that has not started, at most.
 const PEERS_MAX: usize = 1024;
@@ -164,7 +158,7 @@ pub(crate) struct Core {
     evidence: BTreeMap<Hash, Bytes>,
     sync: CatchUp,
     blocks: VecDeque<(PeerId, Bytes, Bytes)>,
-    /// What the engine sends since something was signed or saved that is not durable yet.
+    /// What the step at hand sends after something was signed or saved that is not durable yet.
     outbox: Vec<TransportCommand>,
     /// The engine starts at this height: the key signed there already, on a chain that is not here yet.
     asleep_until: Option<Height>,
@@ -221,7 +215,6 @@ impl Core {
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<(), Fault> {
         self.start()?;
-        let (mut gathered, mut gather_until) = (0, Instant(0));
         loop {
             self.drain().await?;
             // Once a round: a timer that is due again already keeps nobody else from being heard.
@@ -243,22 +236,7 @@ impl Core {
                 }
                 continue;
             }
-            if self.is_unsettled() {
-                let now = self.shared.clock.now();
-                if gathered == 0 {
-                    gather_until = now.after(GATHER_TIME);
-                }
-                if gathered < GATHER_MAX
-                    && now < gather_until
-                    && let Ok(message) = messages.try_recv()
-                {
-                    gathered += 1;
-                    self.message(message);
-                    continue;
-                }
-                gathered = 0;
-                self.settle().await?;
-            }
+            self.settle().await?;
             let due = tokio::time::Instant::from_std(self.shared.clock.std(self.due()));
             tokio::select! {
                 message = messages.recv() => match message {
@@ -361,6 +339,10 @@ impl Core {
                 if self.halted {
                     break;
                 }
+            }
+            // The next step may rest on it that what this one sent is out.
+            if !self.outbox.is_empty() {
+                self.settle().await?;
             }
             self.publish();
         }
