@@ -225,6 +225,7 @@ impl Core {
             self.ask_for_blocks().await;
             if !self.queue.is_empty() || !self.blocks.is_empty() {
                 // Something came of it: other inputs get their turn, without waiting for them.
+                self.settle().await?;
                 if let Ok(control) = controls.try_recv() {
                     if matches!(control, Control::Stop) {
                         break;

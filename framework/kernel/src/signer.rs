@@ -13,10 +13,11 @@
 //!
 //! A slot: sequence:u64le, signed:u8 (1 when something was), height:u64le, round:u32le, step:u8, sub:u32le, digest (32), signature (64), then of the record its
 //! place:u64le (an offset in whole pages, 0 without a record), its bytes:u32le and their CRC-32:u32le, then the CRC-32 of all before (u32le). A record: the chain's id (32), height:u64le, the
-//! engine's bytes. What was signed counts by the valid slot with the higher sequence; the record by the highest one whose record is whole.
+//! engine's bytes. The valid slot with the higher sequence counts; a slot whose record is not whole is not valid.
 //!
 //! What is signed or saved counts for others after [`Signer::flush`]: nothing that rests on it leaves the node before. A slot or record torn by a power cut belongs
-//! to what never left, and what the last slot says is never written over. What an opening finds it writes again, byte for byte where it lies, and waits: a process that
+//! to what never left, both of them together, so that an engine finds no signature without the record on which it rests, nor the other way round. A medium that
+//! gives other bytes than were written, and no error, can't be told from a cut. And what the last slot says is never written over. What an opening finds it writes again, byte for byte where it lies, and waits: a process that
 //! was killed between the write and the wait for the medium leaves what can be read and need not be on it. To write anything else then would be to write over what
 //! may still be the last whole record of the medium.
 
@@ -54,6 +55,9 @@ const RECORDS_AT: u64 = PAGE;
 
 /// Records begin at a multiple of this, so that no write touches a page of the record before.
 const PAGE: u64 = 4096;
+
+/// No record lies further up: three of the longest find room below it.
+const RECORDS_END: u64 = 4 * SAVED_BYTES_MAX as u64;
 
 /// Why the guard can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +120,9 @@ struct Slot {
     record: Option<Place>,
 }
 
+/// What a new guard says.
+const NOTHING: Slot = Slot { sequence: 0, last: None, record: None };
+
 /// A record of the consensus, of the chain at whose height the engine was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
@@ -136,8 +143,11 @@ pub fn guard_path(key_path: &Path) -> PathBuf {
 /// [`GuardError::Io`].
 pub fn create_guard(path: &Path, key: &PublicKey) -> Result<(), GuardError> {
     let failed = |source| GuardError::Io { path: path.into(), source };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let sync = || File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed);
     if path.exists() {
-        return Ok(());
+        // Who made it may have ended before its name was durable.
+        return sync();
     }
     let mut content = vec![0u8; FILE_BYTES];
     content.splice(0..8, MAGIC.iter().copied());
@@ -150,8 +160,7 @@ pub fn create_guard(path: &Path, key: &PublicKey) -> Result<(), GuardError> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
     file.write_all_at(&content, 0).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&temporary, path).map_err(failed)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+    sync()
 }
 
 /// Signs for one validator.
@@ -194,7 +203,10 @@ impl Signer {
             Err(error) => return Err(failed(error.into())),
         }
         let mut content = vec![0u8; FILE_BYTES];
-        file.read_exact_at(&mut content, 0).map_err(|_| damaged("is too short to be a guard"))?;
+        file.read_exact_at(&mut content, 0).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => damaged("is too short to be a guard"),
+            _ => failed(error),
+        })?;
         let magic = content.get(..8).unwrap_or_default();
         if magic != MAGIC && magic != MAGIC_OLD {
             return Err(damaged("is not a guard that this version reads"));
@@ -223,7 +235,7 @@ impl Signer {
             chain_id,
             file,
             path: path.into(),
-            written: last.unwrap_or(Slot { sequence: 0, last: None, record: None }),
+            written: last.unwrap_or(NOTHING),
             last: last.and_then(|slot| slot.last),
             found: None,
             record: None,
@@ -231,30 +243,27 @@ impl Signer {
             failed: false,
         };
         let record_of = |slot: Option<Slot>| match slot.and_then(|slot| slot.record) {
-            None => Ok(None),
-            Some(place) => read_record(&signer.file, place).map(|found| Some((place, found))).ok_or(()),
+            None => Ok(Some(None)),
+            Some(place) => Ok(read_record(&signer.file, place).map_err(failed)?.map(|found| Some((place, found)))),
         };
-        let (found, torn) = match (record_of(last), last) {
-            (Ok(found), _) => (found, None),
-            // Nothing left the node of the write that was cut, yet what was signed counts. The first of all writes has none before it.
-            (Err(()), Some(slot)) if before.is_some() || slot.sequence == 1 => match record_of(before) {
-                Ok(found) => (found, Some(slot)),
-                Err(()) => return Err(damaged("both records are damaged")),
-            },
-            (Err(()), _) => return Err(damaged("its record is damaged")),
+        let found = match (record_of(last)?, last) {
+            (Some(found), _) => found,
+            // A write that was cut; the first of all has none before it.
+            (None, Some(slot)) if before.is_some() || slot.sequence == 1 => {
+                let Some(found) = record_of(before)? else { return Err(damaged("both records are damaged")) };
+                tracing::warn!(path = %path.display(), "the last write of the guard was cut short: what was before it counts");
+                signer.written = before.unwrap_or(NOTHING);
+                signer.last = signer.written.last;
+                found
+            }
+            (None, _) => return Err(damaged("its record is damaged")),
         };
         signer.file.write_all_at(&content, 0).map_err(failed)?;
-        let place = found.as_ref().map(|(place, _)| *place);
         if let Some((place, (record, raw))) = found {
             signer.file.write_all_at(&raw, place.at).map_err(failed)?;
             signer.found = Some(record);
         }
         signer.file.sync_data().map_err(failed)?;
-        if let Some(slot) = torn {
-            // A slot with the record before takes the place of the torn one.
-            signer.written = Slot { sequence: slot.sequence + 1, last: slot.last, record: place };
-            signer.write().map_err(failed)?;
-        }
         Ok(signer)
     }
 
@@ -274,9 +283,9 @@ impl Signer {
         self.last().map(|last| last.height).max(record)
     }
 
-    /// Whether a record was ever saved here.
+    /// Whether the opening found a record of this chain that was not handed out.
     pub fn has_record(&self) -> bool {
-        self.written.record.is_some() || self.record.is_some()
+        self.found.as_ref().is_some_and(|found| found.chain_id == self.chain_id)
     }
 
     /// The record that the opening found, if it is of this height; it is handed out once.
@@ -358,7 +367,7 @@ impl Signer {
             self.file.write_all_at(&new.bytes, place.at + RECORD_HEAD as u64)?;
             record = Some(place);
         }
-        let slot = Slot { sequence: self.written.sequence + 1, last: self.last, record };
+        let slot = Slot { sequence: self.written.sequence.saturating_add(1), last: self.last, record };
         self.file.write_all_at(&write_slot(&slot), slot_at(slot.sequence))?;
         self.file.sync_data()?;
         (self.written, self.record, self.behind) = (slot, None, false);
@@ -373,7 +382,9 @@ fn slot_at(sequence: u64) -> u64 {
 /// Where a record of `len` bytes can be written without touching the last one: before it if there is room, else behind it.
 fn place_beside(last: Option<Place>, len: u32) -> u64 {
     match last {
-        Some(last) if RECORDS_AT + u64::from(len) > last.at => (last.at + u64::from(last.len)).next_multiple_of(PAGE),
+        Some(last) if RECORDS_AT + u64::from(len) > last.at => {
+            (last.at.saturating_add(last.len.into())).next_multiple_of(PAGE)
+        }
         _ => RECORDS_AT,
     }
 }
@@ -429,7 +440,7 @@ fn read_slot(slot: &[u8]) -> Option<Slot> {
     let last = read_last(&mut rest)?;
     let at = u64::from_le_bytes(take(&mut rest)?);
     let (len, crc) = (u32::from_le_bytes(take(&mut rest)?), u32::from_le_bytes(take(&mut rest)?));
-    if u32::from_le_bytes(take(&mut rest)?) != crc32fast::hash(content) || signed > 1 {
+    if u32::from_le_bytes(take(&mut rest)?) != crc32fast::hash(content) || signed > 1 || at >= RECORDS_END {
         return None;
     }
     let record = (at > 0).then_some(Place { at, len, crc });
@@ -447,17 +458,25 @@ fn read_old_slot(slot: &[u8]) -> Option<Slot> {
 }
 
 /// A record, and all its bytes; `None`: not whole.
-fn read_record(file: &File, place: Place) -> Option<(Record, Bytes)> {
+fn read_record(file: &File, place: Place) -> io::Result<Option<(Record, Bytes)>> {
     let len = place.len as usize;
     if !(RECORD_HEAD..=RECORD_HEAD + SAVED_BYTES_MAX).contains(&len) {
-        return None;
+        return Ok(None);
     }
     let mut raw = vec![0; len];
-    file.read_exact_at(&mut raw, place.at).ok()?;
-    if crc32fast::hash(&raw) != place.crc {
-        return None;
+    match file.read_exact_at(&mut raw, place.at) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        // The medium may have it: to go on without it could be to forget what was signed.
+        Err(error) => return Err(error),
     }
-    let raw = Bytes::from(raw);
+    if crc32fast::hash(&raw) != place.crc {
+        return Ok(None);
+    }
+    Ok(parse_record(raw.into()))
+}
+
+fn parse_record(raw: Bytes) -> Option<(Record, Bytes)> {
     let chain_id = ChainId::new(raw.get(..32)?.try_into().ok()?);
     let height = Height(u64::from_le_bytes(raw.get(32..RECORD_HEAD)?.try_into().ok()?));
     Some((Record { chain_id, height, bytes: raw.slice(RECORD_HEAD..) }, raw))
@@ -627,13 +646,10 @@ mod tests {
             let len = next.len().min(whole.len());
             next[FILE_BYTES..len].copy_from_slice(&whole[FILE_BYTES..len]);
             next[len..].fill(0);
-            let (before, cut) = (request(height, 0, 2, b"a").guard, request(height + 1, 0, 1, b"b").guard);
-            // What a slot says was signed is not signed differently, though nothing left of it.
-            for (torn, signed) in [(&whole, before), (&record_only, before), (&next, cut), (&next[..len].to_vec(), cut)]
-            {
+            for torn in [&whole, &record_only, &next, &next[..len].to_vec()] {
                 std::fs::write(&path, torn).unwrap();
                 let mut found = open(&path);
-                assert_eq!(found.last(), Some(signed));
+                assert_eq!(found.last(), Some(request(height, 0, 2, b"a").guard));
                 assert_eq!(found.take_saved(Height(height)).unwrap(), vec![height as u8; 5000]);
             }
             std::fs::write(&path, whole).unwrap();
