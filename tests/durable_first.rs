@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 
+#[path = "support/two_nodes.rs"]
+mod two_nodes;
+
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -17,15 +20,9 @@ use quorate::{
     consensus::{Action, Context, EngineStatus, Event, Guard, SignRequest},
     plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
 };
-use quorate_kernel::{
-    config::Config,
-    key::NodeKey,
-    node::{Node, NodeOptions, Running},
-    registry::Registry,
-};
-use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryStoragePlugin, MemoryTransportPlugin};
-
-const NAMES: [&str; 2] = ["validator-1", "validator-2"];
+use quorate_kernel::node::Running;
+use quorate_testkit::memory::Hub;
+use two_nodes::{NAMES, network};
 
 /// Signatures of one chain of steps: each is asked for when the one before came.
 const CHAIN: u8 = 8;
@@ -134,42 +131,12 @@ impl ConsensusPlugin for Plugin {
 
 fn start(hub: &Hub, directory: &Path, name: &str, seen: &Arc<Seen>) -> Running {
     let guard = directory.join(NAMES[0]).with_extension("guard");
-    let registry = Registry::new()
-        .with_consensus(Plugin { guard, seen: Arc::clone(seen) })
-        .with_storage(MemoryStoragePlugin::new())
-        .with_transport(MemoryTransportPlugin::new(hub))
-        .with_discovery(MemoryDiscoveryPlugin::new(hub))
-        .with_application(quorate_kv::KvPlugin);
-    let text = format!(
-        "[node]\nname = \"{name}\"\nrole = \"validator\"\ngenesis = \"genesis.toml\"\nkey_file = \"{name}.key\"\n\
-         data_dir = \"{name}\"\n[consensus]\nplugin = \"chain\"\n[storage]\nplugin = \"memory\"\n\
-         [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n"
-    );
-    let config = Config::parse("node.toml", &text, directory, &[]).unwrap();
-    let assembly = config.assemble(&registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)));
-    Node::start(assembly, &NodeOptions { new_validator: true, version: "test" }).unwrap()
-}
-
-/// The files of a network of two.
-fn network() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let mut genesis = String::from(
-        "chain_name = \"test\"\ngenesis_time = 2026-01-01T00:00:00Z\n[consensus]\nplugin = \"chain\"\nblock_interval_ms = 0\n\
-         block_transactions_max = 1\nblock_bytes_max = 65536\nempty_blocks = \"never\"\n\
-         [application]\nplugin = \"kv\"\nvalue_bytes_max = 16\n",
-    );
-    for name in NAMES {
-        let key = NodeKey::development(name);
-        genesis.push_str(&format!("[[validator]]\nname = \"{name}\"\npublic_key = \"{}\"\n", key.public_key()));
-        key.save_new(&directory.path().join(format!("{name}.key"))).unwrap();
-    }
-    std::fs::write(directory.path().join("genesis.toml"), genesis).unwrap();
-    directory
+    two_nodes::start(hub, directory, name, "chain", Plugin { guard, seen: Arc::clone(seen) })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_out_after_what_it_rests_on_is_written_and_before_the_next_step_begins() {
-    let directory = network();
+    let directory = network("chain");
     let (hub, seen) = (Hub::new(), Arc::new(Seen::default()));
     let second = start(&hub, directory.path(), NAMES[1], &seen);
     let first = start(&hub, directory.path(), NAMES[0], &seen);

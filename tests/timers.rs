@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
+#[path = "support/two_nodes.rs"]
+mod two_nodes;
+
 use std::{
     sync::{
         Arc,
@@ -15,15 +18,9 @@ use quorate::{
     consensus::{Action, Context, EngineStatus, Event},
     plugin::{ConsensusPlugin, ConsensusReport, Descriptor, SetupError},
 };
-use quorate_kernel::{
-    config::Config,
-    key::NodeKey,
-    node::{Node, NodeOptions, Running},
-    registry::Registry,
-};
-use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryStoragePlugin, MemoryTransportPlugin};
-
-const NAMES: [&str; 2] = ["validator-1", "validator-2"];
+use quorate_kernel::node::Running;
+use quorate_testkit::memory::Hub;
+use two_nodes::{NAMES, network};
 
 /// Messages of the flood: all of them wait while the first are handled.
 const FLOOD: usize = 300;
@@ -118,37 +115,7 @@ impl ConsensusPlugin for BusyPlugin {
 }
 
 fn start(hub: &Hub, directory: &std::path::Path, name: &str, every: Duration, seen: &Arc<Seen>) -> Running {
-    let registry = Registry::new()
-        .with_consensus(BusyPlugin { every, seen: Arc::clone(seen) })
-        .with_storage(MemoryStoragePlugin::new())
-        .with_transport(MemoryTransportPlugin::new(hub))
-        .with_discovery(MemoryDiscoveryPlugin::new(hub))
-        .with_application(quorate_kv::KvPlugin);
-    let text = format!(
-        "[node]\nname = \"{name}\"\nrole = \"validator\"\ngenesis = \"genesis.toml\"\nkey_file = \"{name}.key\"\n\
-         data_dir = \"{name}\"\n[consensus]\nplugin = \"busy\"\n[storage]\nplugin = \"memory\"\n\
-         [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"kv\"\n"
-    );
-    let config = Config::parse("node.toml", &text, directory, &[]).unwrap();
-    let assembly = config.assemble(&registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)));
-    Node::start(assembly, &NodeOptions { new_validator: true, version: "test" }).unwrap()
-}
-
-/// The files of a network of two.
-fn network() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let mut genesis = String::from(
-        "chain_name = \"test\"\ngenesis_time = 2026-01-01T00:00:00Z\n[consensus]\nplugin = \"busy\"\nblock_interval_ms = 0\n\
-         block_transactions_max = 1\nblock_bytes_max = 65536\nempty_blocks = \"never\"\n\
-         [application]\nplugin = \"kv\"\nvalue_bytes_max = 16\n",
-    );
-    for name in NAMES {
-        let key = NodeKey::development(name);
-        genesis.push_str(&format!("[[validator]]\nname = \"{name}\"\npublic_key = \"{}\"\n", key.public_key()));
-        key.save_new(&directory.path().join(format!("{name}.key"))).unwrap();
-    }
-    std::fs::write(directory.path().join("genesis.toml"), genesis).unwrap();
-    directory
+    two_nodes::start(hub, directory, name, "busy", BusyPlugin { every, seen: Arc::clone(seen) })
 }
 
 async fn until(seen: &Seen, what: impl Fn(&Seen) -> bool) {
@@ -162,7 +129,7 @@ async fn until(seen: &Seen, what: impl Fn(&Seen) -> bool) {
 /// A timer that is late by more than a part of Delta makes `byzantine-sync` believe that the process was suspended, and not vote.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_due_timer_is_overtaken_by_no_more_than_one_message() {
-    let directory = network();
+    let directory = network("busy");
     let hub = Hub::new();
     let (flooding, flooded) = (Arc::new(Seen::default()), Arc::new(Seen::default()));
     let nodes = [
@@ -180,7 +147,7 @@ async fn a_due_timer_is_overtaken_by_no_more_than_one_message() {
 /// An engine whose timer is always due once kept its node from hearing that it shall stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timer_that_is_always_due_holds_up_no_stop() {
-    let directory = network();
+    let directory = network("busy");
     let (hub, seen) = (Hub::new(), Arc::new(Seen::default()));
     let node = start(&hub, directory.path(), NAMES[0], Duration::ZERO, &seen);
     until(&seen, |seen| seen.timers.load(Ordering::Relaxed) > 1000).await;
