@@ -9,8 +9,8 @@ step lints
 cargo clippy --workspace --all-targets --locked -- -D warnings
 step documentation
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
-# What mostly waits, or needs no quiet machine, fills the time in which other tests wait. Each is a process group of its own, so that all of it ends with
-# this script: a build, a shell, valgrind, a network.
+# Most tests wait most of the time: for a network to agree, for a time limit to pass. They run in lanes beside each other. Each lane is a process group of its
+# own, so that all of it ends with this script: a build, a shell, valgrind, a network.
 said=$(mktemp -d)
 running=()
 end_all() {
@@ -40,16 +40,51 @@ count() {
         echo "LEFT OUT: valgrind is missing; with it this step counts the instructions of the hot functions, and compares with benches/instructions.txt"
     fi
 }
+# Runs the test programs that are listed, each as cargo does: in its package's folder.
+programs() { # LIST [ARGUMENT...]
+    local folder program failed=()
+    while IFS=$'\t' read -r folder program <&3; do
+        printf '\n     Running %s %s\n' "${folder#"$PWD"/}" "$(basename "$program")"
+        (cd "$folder" && CARGO_MANIFEST_DIR=$folder "$program" "${@:2}") || failed+=("$program")
+    done 3<"$1"
+    [ ${#failed[@]} = 0 ] || { printf 'FAILED: %s\n' "${failed[@]}"; return 1; }
+}
+without_networks() {
+    local code=0
+    programs "$said/others" || code=$?
+    cargo test --workspace --locked --doc || code=$?
+    return "$code"
+}
+# New crates are built; then ten thousand ballots go through a storm of kills.
+long_ones() {
+    local code=0
+    programs "$said/plugin_new" || code=$?
+    programs "$said/gateway" storm:: || code=$?
+    return "$code"
+}
 beside counts count
 step tests
-cargo test --workspace --locked --no-run
-# Ten thousand ballots through a storm of kills: it takes as long as many others together, and waits for most of it.
-beside storm cargo test --workspace --locked --test gateway -- storm::
-cargo test --workspace --locked -- --skip storm::
+cargo test --workspace --locked --no-run --message-format=json-render-diagnostics >"$said/built"
+# Of what was built, the programs that hold tests: the folder of the package, and the program.
+sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml".*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*|\1\t\2|p' "$said/built" | sort -u >"$said/all"
+grep -c . "$said/all" >/dev/null || { echo "cargo named no test program" >&2; exit 1; }
+# Those of the node start networks, whose ports they choose: they run one after the other. `plugin_new` has ports of its own.
+grep $'/node\t' "$said/all" | grep -v '/plugin_new-' >"$said/node"
+grep '/plugin_new-' "$said/all" >"$said/plugin_new"
+grep '/gateway-[^/]*$' "$said/node" >"$said/gateway"
+grep -v $'/node\t' "$said/all" >"$said/others"
+beside long long_ones
+beside others without_networks
+# What fails does not keep the rest from being told.
+worst=0
+programs "$said/node" --skip storm:: || worst=1
 step "instructions of the hot functions (counted beside the tests)"
-finish counts
-step "ballots through a storm (beside the tests)"
-finish storm
+finish counts || worst=1
+step "new plugins are built, and ballots go through a storm (beside the tests)"
+finish long || worst=1
+step "tests without a network of processes, and of the documentation (beside the tests)"
+finish others || worst=1
+[ "$worst" = 0 ]
 step "the backend's routes against their own description"
 if command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null; then
     tests/gateway.sh
