@@ -122,7 +122,8 @@ fn a_file_that_may_not_grow_stops_the_node_with_a_sentence_and_loses_nothing() {
     let mut ids: Vec<String> = vec![submit(network.rpc(0), &writer.next())];
     network.final_everywhere(&[0, 1, 2], &ids[0]);
 
-    // The largest file that it may write is what its store is now; the signal that comes with it must not end it wordlessly.
+    // The largest file that it may write is what its tree is now, which its journal comes to; the signal that comes with it must not end it
+    // wordlessly.
     let len = std::fs::metadata(network.data(VICTIM).join("chain.redb")).unwrap().len();
     let limit = Rlimit { current: Some(len), maximum: getrlimit(Resource::Fsize).maximum };
     let pid = Pid::from_raw(i32::try_from(network.nodes[VICTIM].pid).unwrap());
@@ -144,9 +145,14 @@ fn a_file_that_may_not_grow_stops_the_node_with_a_sentence_and_loses_nothing() {
     assert_returns(network, &said);
 }
 
-/// Starts a network whose victim has the shim, lets `fault` begin under load, and gives what it had said by then.
-fn with_fault(fault: &str, file: &str) -> Option<(Network, Vec<(String, Value)>)> {
+/// Starts a network whose victim has the shim, lets `fault` begin under load, and gives what it had said by then. `storage` are settings
+/// of the victim's store.
+fn with_fault(fault: &str, file: &str, storage: &str) -> Option<(Network, Vec<(String, Value)>)> {
     let mut network = Network::init(3, &["--delta-ms", "50", "--block-interval-ms", "0"]);
+    let config = std::fs::read_to_string(&network.nodes[VICTIM].config).unwrap();
+    let section = "[storage]\n";
+    assert_eq!(config.matches(section).count(), 1);
+    std::fs::write(&network.nodes[VICTIM].config, config.replace(section, &format!("{section}{storage}\n"))).unwrap();
     let library = shim(network.directory.path())?;
     let when = network.directory.path().join("fails");
     network.start_bootnode();
@@ -181,22 +187,32 @@ fn with_fault(fault: &str, file: &str) -> Option<(Network, Vec<(String, Value)>)
 
 #[test]
 fn a_full_disk_stops_the_node_with_a_sentence_and_loses_nothing() {
-    let Some((mut network, said)) = with_fault("write", "chain.redb") else { return };
+    let Some((mut network, said)) = with_fault("write", "chain.journal", "") else { return };
+    assert_stopped_for_its_disk(&mut network, "said to be final: ");
+    assert_returns(network, &said);
+}
+
+/// The smallest journal, so that the tree is made durable again and again.
+#[test]
+fn a_full_disk_under_the_tree_stops_the_node_with_a_sentence_and_loses_nothing() {
+    let Some((mut network, said)) = with_fault("write", "chain.redb", "journal_bytes = 65536") else { return };
     assert_stopped_for_its_disk(&mut network, "said to be final: ");
     assert_returns(network, &said);
 }
 
 #[test]
 fn a_failing_fsync_of_the_store_stops_the_node_with_a_sentence_and_loses_nothing() {
-    let Some((mut network, said)) = with_fault("sync", "chain.redb") else { return };
-    assert_stopped_for_its_disk(&mut network, "said to be final: ");
-    assert_returns(network, &said);
+    for (file, storage) in [("chain.journal", ""), ("chain.redb", "journal_bytes = 65536")] {
+        let Some((mut network, said)) = with_fault("sync", file, storage) else { return };
+        assert_stopped_for_its_disk(&mut network, "said to be final: ");
+        assert_returns(network, &said);
+    }
 }
 
 /// A guard that can't be written signs nothing more; a validator which can't sign says so by ending, instead of looking healthy.
 #[test]
 fn a_failing_fsync_of_the_guard_stops_the_node_with_a_sentence_and_signs_nothing_more() {
-    let Some((mut network, said)) = with_fault("sync", "validator-2.guard") else { return };
+    let Some((mut network, said)) = with_fault("sync", "validator-2.guard", "") else { return };
     assert_stopped_for_its_disk(&mut network, "validator-2.guard");
     assert_returns(network, &said);
 }

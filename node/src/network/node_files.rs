@@ -83,7 +83,7 @@ fn slots(
 # {consensus_comment}
 [consensus]
 {consensus}
-# Where the chain is kept: {kept}.
+# Where the chain is kept: in data_dir.
 [storage]
 {storage}
 # How peers and clients reach this node.
@@ -104,7 +104,6 @@ url = "http://127.0.0.1:{bootnode_port}"
 [application]
 plugin = {application}
 {application_library}"#,
-        kept = if plan.chosen.storage.plugin == "redb" { "one file in data_dir" } else { "in data_dir" },
         storage = storage(plan),
         bootnode_port = plan.ports.bootnode(),
         application = quoted(&plan.chosen.application.plugin),

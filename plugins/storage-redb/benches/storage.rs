@@ -2,7 +2,8 @@
 //!
 //! A commit is what a block is to the store: the block as one value, one index row and one state row for each transaction, and a few
 //! rows beside. `QUORATE_BENCH_DIRECTORY` says on which disk; otherwise it is where temporary files are. `QUORATE_BENCH_SETTINGS` are
-//! those of the store.
+//! those of the store. `QUORATE_BENCH_STORED=1000000,10000000` measures instead how a store with so many transactions differs from an
+//! empty one (10 million take about 8 GB, and minutes).
 
 #![expect(clippy::unwrap_used, reason = "a measurement that fails may panic")]
 
@@ -60,9 +61,9 @@ fn per_second(count: u64, took: Duration) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / took.as_secs_f64()
 }
 
-/// Commits blocks until time is up; gives the last height.
-fn commits(store: &dyn Storage, transactions: u64) -> u64 {
-    let (start, mut height) = (Instant::now(), 0);
+/// Commits blocks behind `height` until time is up; gives the last height.
+fn commits(store: &dyn Storage, transactions: u64, from: u64) -> u64 {
+    let (start, mut height) = (Instant::now(), from);
     let mut longest = Duration::ZERO;
     while start.elapsed() < LASTS {
         height += 1;
@@ -71,7 +72,7 @@ fn commits(store: &dyn Storage, transactions: u64) -> u64 {
         store.commit(batch).unwrap();
         longest = longest.max(one.elapsed());
     }
-    let rate = per_second(height, start.elapsed());
+    let rate = per_second(height - from, start.elapsed());
     println!(
         "{transactions:>5} transactions a block: {rate:>7.0} commits/s, {:>8.0} transactions/s, longest {longest:.1?}",
         rate * per_second(transactions, Duration::from_secs(1))
@@ -103,15 +104,59 @@ fn synced_writes(base: &Path) -> f64 {
     per_second(count, start.elapsed())
 }
 
+/// Transactions in a block of a store that is filled.
+const FILLED: u64 = 10_000;
+
+/// Commits, reads and opening again, at several sizes of one store that is filled further and further.
+fn stored(base: &Path, settings: &str, sizes: &[u64]) {
+    let directory = tempfile::tempdir_in(base).unwrap();
+    let mut store = open(directory.path(), settings);
+    let mut height = 0;
+    for &size in sizes {
+        let (start, from) = (Instant::now(), height);
+        while height * FILLED < size {
+            height += 1;
+            store.commit(block(height, FILLED)).unwrap();
+        }
+        let bytes = fs::metadata(directory.path().join(FILE)).unwrap().len();
+        let rate = per_second((height - from) * FILLED, start.elapsed());
+        println!("{} transactions stored, {} MiB, filled with {rate:.0} /s", height * FILLED, bytes >> 20);
+        reads("      reads of a state row", &*store, |view, count| {
+            let at = count.wrapping_mul(7_919_777) % (height * FILLED);
+            let spread = (FILLED + at).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+            let fill = u8::try_from((1 + at / FILLED) % 251).unwrap();
+            assert!(view.get(&[&b"s"[..], &spread, &[fill; 24]].concat()).unwrap().is_some());
+        });
+        reads("      scans of ten index rows", &*store, |view, count| {
+            let spread = count.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+            assert!(view.scan(&[&b"i"[..], &spread].concat(), b"j", 10).unwrap().len() <= 10);
+        });
+        // Heights far above, whose keys are spread as the others' are.
+        let mut high = 1 << 40;
+        for transactions in [1, 32, 1000] {
+            print!("      ");
+            high = commits(&*store, transactions, high);
+        }
+        drop(store);
+        let start = Instant::now();
+        store = open(directory.path(), settings);
+        println!("      opened again in {:.1?}, {} KiB resident", start.elapsed(), resident_kib());
+    }
+}
+
 fn main() {
     let base = env::var_os("QUORATE_BENCH_DIRECTORY").map_or_else(env::temp_dir, Into::into);
     let settings = env::var("QUORATE_BENCH_SETTINGS").unwrap_or_default();
     println!("at start: {} KiB resident", resident_kib());
     println!("4 KiB written and synced, without a store: {:.0} /s", synced_writes(&base));
+    if let Ok(sizes) = env::var("QUORATE_BENCH_STORED") {
+        let sizes: Vec<u64> = sizes.split(',').map(|size| size.parse().unwrap()).collect();
+        return stored(&base, &settings, &sizes);
+    }
     for transactions in [1, 32, 1000] {
         let directory = tempfile::tempdir_in(&base).unwrap();
         let store = open(directory.path(), &settings);
-        let height = commits(&*store, transactions);
+        let height = commits(&*store, transactions, 0);
         reads("      reads of a state row", &*store, |view, count| {
             let at = count.wrapping_mul(7919) % (height * transactions);
             let spread = (transactions + at).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();

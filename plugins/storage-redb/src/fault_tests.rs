@@ -6,7 +6,11 @@ use std::io::ErrorKind;
 
 use quorate::storage::{Batch, Storage, StorageError};
 
-use crate::{medium::Staged, opening, opening::Options, store::RedbStore};
+use crate::{
+    medium::Staged,
+    opening::{self, Options},
+    store::RedbStore,
+};
 use disk::{Disk, Random};
 
 /// A cache too small for the larger batches, so that pages are written in the middle of a transaction too.
@@ -15,8 +19,14 @@ const CACHE_BYTES: usize = 64 << 10;
 /// Batches of one run.
 const BATCHES: u64 = 6;
 
-fn options(checked: bool) -> Options {
-    Options { cache_bytes: CACHE_BYTES, check_bytes_max: if checked { u64::MAX } else { 0 } }
+/// Sizes of the journal: for no batch, so that the tree is made durable for each; for four, the fifth going to the tree and the sixth
+/// being the journal's first again; for all.
+const JOURNALS: [u64; 3] = [1 << 10, 170 << 10, 1 << 20];
+
+fn open(disk: &Disk, checked: bool, journal_bytes: u64) -> Result<RedbStore, StorageError> {
+    let check_bytes_max = if checked { u64::MAX } else { 0 };
+    let options = Options { cache_bytes: CACHE_BYTES, check_bytes_max, journal_bytes };
+    RedbStore::on(disk.clone(), |_| Ok(disk.journal()), options)
 }
 
 fn created() -> Disk {
@@ -64,21 +74,20 @@ fn held(store: &RedbStore) -> u64 {
 }
 
 /// Opens `disk` and checks that it holds `least` to `most` batches and takes more.
-fn reopened(disk: Disk, checked: bool, least: u64, most: u64, what: &str) {
-    let store = RedbStore::on(disk, options(checked)).unwrap_or_else(|error| panic!("{what}: {error}"));
+fn reopened(disk: &Disk, checked: bool, least: u64, most: u64, what: &str) {
+    let store = open(disk, checked, JOURNALS[1]).unwrap_or_else(|error| panic!("{what}: {error}"));
     let number = held(&store);
     assert!((least..=most).contains(&number), "{what}: {number} batches; {least} were acknowledged");
     store.commit(batch(number + 1)).unwrap();
     assert_eq!(held(&store), number + 1, "{what}");
 }
 
-#[test]
-fn a_power_cut_after_any_write_loses_nothing_acknowledged() {
+fn a_power_cut_after_any_write(journal_bytes: u64) {
     let mut random = Random::new();
     for opened_checked in [false, true] {
         let disk = created();
         disk.record();
-        let store = RedbStore::on(disk.clone(), options(opened_checked)).unwrap();
+        let store = open(&disk, opened_checked, journal_bytes).unwrap();
         // The length of the log when each batch was acknowledged.
         let mut acknowledged = vec![0];
         for number in 1..=BATCHES {
@@ -89,32 +98,72 @@ fn a_power_cut_after_any_write_loses_nothing_acknowledged() {
         for cut in 0..=disk.steps() {
             let least = acknowledged.iter().skip(1).filter(|&&steps| steps <= cut).count() as u64;
             for checked in [false, true] {
-                let what = format!("{random}, cut after step {cut}, checked {opened_checked} {checked}");
+                let what =
+                    format!("{random}, cut after step {cut}, checked {opened_checked} {checked}, {journal_bytes}");
                 let after = disk.after_cut(cut, &mut random);
-                reopened(after, checked, least, (least + 1).min(BATCHES), &what);
+                reopened(&after, checked, least, (least + 1).min(BATCHES), &what);
             }
         }
     }
 }
 
 #[test]
-fn a_failing_fsync_is_an_error_once_and_for_all_and_loses_nothing_acknowledged() {
+fn a_power_cut_after_any_write_loses_nothing_acknowledged() {
+    JOURNALS.into_iter().for_each(a_power_cut_after_any_write);
+}
+
+/// A second power cut, while the journal of the first is put into the tree.
+#[test]
+fn a_power_cut_while_the_journal_is_applied_loses_nothing_acknowledged() {
     let mut random = Random::new();
-    let mut failed = 0;
-    for fail_at in 0..2 * BATCHES {
+    let disk = created();
+    disk.record();
+    let store = open(&disk, false, JOURNALS[2]).unwrap();
+    (1..=BATCHES).for_each(|number| store.commit(batch(number)).unwrap());
+    let killed = disk.after_cut(disk.steps(), &mut random);
+    drop(store);
+    for checked in [false, true] {
+        killed.record();
+        drop(open(&killed, checked, JOURNALS[1]).unwrap());
+        for cut in 0..=killed.steps() {
+            let what = format!("{random}, cut after step {cut} of opening, checked {checked}");
+            reopened(&killed.after_cut(cut, &mut random), checked, BATCHES, BATCHES, &what);
+        }
+        // From the same journal again.
+        killed.undo();
+    }
+}
+
+#[test]
+fn a_failing_fsync_is_an_error_once_and_for_all_and_loses_nothing_acknowledged() {
+    for journal_bytes in JOURNALS {
+        let mut failed = 0;
+        while a_failing_fsync(failed, journal_bytes) {
+            failed += 1;
+        }
+        assert!(failed >= BATCHES, "{failed} with a journal of {journal_bytes}");
+    }
+}
+
+/// Whether one of the batches failed, with the fsync `fail_at`. `Full` is said only when nothing of the batch was written.
+fn a_failing_fsync(fail_at: u64, journal_bytes: u64) -> bool {
+    let mut random = Random::new();
+    for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
         let disk = created();
-        let store = RedbStore::on(disk.clone(), options(false)).unwrap();
+        let store = open(&disk, false, journal_bytes).unwrap();
         disk.record();
-        disk.fail_sync(fail_at, ErrorKind::Other);
+        disk.fail_sync(fail_at, kind);
         let mut done = 0;
         let error = loop {
             match store.commit(batch(done + 1)) {
+                Ok(()) if done + 1 == BATCHES => return false,
                 Ok(()) => done += 1,
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error, StorageError::Io { action: "commit", .. }), "{error:?}");
-        failed += 1;
+        let is_full = matches!(error, StorageError::Full(_)) && kind == ErrorKind::StorageFull;
+        assert!(is_full || matches!(error, StorageError::Io { .. }), "{error:?}");
+        let most = if is_full { done } else { done + 1 };
         let steps = disk.steps();
         // The disk would do again; the store must not.
         assert!(matches!(store.commit(batch(done + 1)), Err(StorageError::Poisoned(_))));
@@ -122,44 +171,23 @@ fn a_failing_fsync_is_an_error_once_and_for_all_and_loses_nothing_acknowledged()
         assert!(matches!(store.snapshot().map(drop), Err(StorageError::Poisoned(_))));
         assert_eq!(disk.steps(), steps);
         drop(store);
-        let what = format!("{random}, fsync {fail_at}");
-        reopened(disk.after_cut(disk.steps(), &mut random), false, done, done + 1, &what);
-        reopened(disk.after_cut(disk.steps(), &mut random), true, done, done + 1, &what);
+        let what = format!("{random}, fsync {fail_at}, {kind}, {journal_bytes}");
+        reopened(&disk.after_cut(disk.steps(), &mut random), false, done, most, &what);
+        reopened(&disk.after_cut(disk.steps(), &mut random), true, done, most, &what);
         // Without a power cut: what was written is there, whatever the fsync said.
         disk.mend();
-        reopened(disk, false, done, done + 1, &what);
+        reopened(&disk, false, done, most, &what);
     }
-    assert_eq!(failed, 2 * BATCHES);
-}
-
-/// Before the first fsync of a commit nothing counts yet; at the second the batch may be there. Only the first can say `Full`. (The
-/// first commit grows the file, for which redb has an fsync of its own.)
-#[test]
-fn full_is_said_only_when_nothing_of_the_batch_was_written() {
-    for (fail_at, is_full) in [(0, true), (1, true), (2, false)] {
-        let disk = created();
-        let store = RedbStore::on(disk.clone(), options(false)).unwrap();
-        disk.record();
-        disk.fail_sync(fail_at, ErrorKind::StorageFull);
-        let error = (1..=BATCHES).find_map(|number| store.commit(batch(number)).err()).unwrap();
-        match error {
-            StorageError::Full(_) => assert!(is_full, "fsync {fail_at}"),
-            StorageError::Io { .. } => assert!(!is_full, "fsync {fail_at}"),
-            other => panic!("{other:?}"),
-        }
-        drop(store);
-        disk.mend();
-        reopened(disk, false, 0, if is_full { 0 } else { 1 }, &format!("fsync {fail_at}"));
-    }
+    true
 }
 
 /// The disk fills up at every possible block. `at_sync`: it is noticed by the fsync only, as file systems do which allocate late.
-fn fill_up(at_sync: bool) -> (u32, u32) {
+fn fill_up(at_sync: bool, journal_bytes: u64) -> (u32, u32) {
     let (mut full, mut other) = (0, 0);
     let mut random = Random::new();
     for room in 0.. {
         let disk = created();
-        let store = RedbStore::on(disk.clone(), options(false)).unwrap();
+        let store = open(&disk, false, journal_bytes).unwrap();
         disk.record();
         disk.limit(room, at_sync);
         let mut done = 0;
@@ -191,37 +219,42 @@ fn fill_up(at_sync: bool) -> (u32, u32) {
         let after = disk.after_cut(disk.steps(), &mut random);
         after.limit(0, at_sync);
         for checked in [false, true] {
-            match RedbStore::on(after.clone(), options(checked)) {
+            match open(&after, checked, journal_bytes) {
                 Ok(store) => assert!((done..=most).contains(&held(&store)), "{what}"),
                 Err(StorageError::Full(_) | StorageError::Io { .. }) => {}
                 Err(error) => panic!("{what}: {error:?}"),
             }
         }
         after.mend();
-        reopened(after, false, done, most, &what);
+        reopened(&after, false, done, most, &what);
         disk.mend();
-        reopened(disk, true, done, most, &what);
+        reopened(&disk, true, done, most, &what);
     }
     unreachable!("the loop has no end")
 }
 
 #[test]
 fn a_full_disk_says_so_and_loses_nothing_acknowledged() {
-    // No write after the first fsync of a commit needs room.
-    let (full, other) = fill_up(false);
-    assert!(full > 50 && other == 0, "{full} {other}");
+    for journal_bytes in JOURNALS {
+        // A tree that is made durable for each batch needs no room after its first fsync. Beside a journal it may put pages of which memory
+        // is full to new places when the frame is written already.
+        let (full, other) = fill_up(false, journal_bytes);
+        assert!(full > 50 && (other == 0 || journal_bytes > JOURNALS[0]), "{full} {other}, journal of {journal_bytes}");
+    }
 }
 
 #[test]
 fn a_disk_which_is_full_only_at_fsync_loses_nothing_acknowledged() {
-    let (full, other) = fill_up(true);
-    assert!(full + other > 50, "{full} {other}");
+    for journal_bytes in JOURNALS {
+        let (full, other) = fill_up(true, journal_bytes);
+        assert!(full + other > 50, "{full} {other} with a journal of {journal_bytes}");
+    }
 }
 
 #[test]
 fn a_read_error_is_an_error_of_this_read_and_of_the_medium() {
     let disk = created();
-    let store = RedbStore::on(disk.clone(), options(false)).unwrap();
+    let store = open(&disk, false, JOURNALS[1]).unwrap();
     for number in 1..=BATCHES {
         store.commit(batch(number)).unwrap();
     }
@@ -231,7 +264,7 @@ fn a_read_error_is_an_error_of_this_read_and_of_the_medium() {
     assert!(matches!(error, StorageError::Io { action: "read", .. }), "{error:?}");
     disk.mend();
     drop((view, store));
-    reopened(disk, true, BATCHES, BATCHES, "after a failed read");
+    reopened(&disk, true, BATCHES, BATCHES, "after a failed read");
 }
 
 #[test]
@@ -239,9 +272,9 @@ fn opening_a_disk_which_can_not_be_synced_is_an_error_and_loses_nothing() {
     let disk = created();
     for checked in [false, true] {
         disk.fail_sync(0, ErrorKind::ReadOnlyFilesystem);
-        let error = RedbStore::on(disk.clone(), options(checked)).map(drop).unwrap_err();
+        let error = open(&disk, checked, JOURNALS[1]).map(drop).unwrap_err();
         assert!(matches!(error, StorageError::Io { .. }), "{error:?}");
         disk.mend();
     }
-    reopened(disk, true, 0, 0, "after a failed opening");
+    reopened(&disk, true, 0, 0, "after a failed opening");
 }

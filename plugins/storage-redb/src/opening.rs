@@ -8,7 +8,9 @@ use std::{
 };
 
 use quorate::storage::StorageError;
-use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError};
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError, WriteTransaction,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -23,22 +25,33 @@ pub const FILE: &str = "chain.redb";
 /// The file while it is made; whatever is in it counts for nothing.
 pub const FILE_NEW: &str = "chain.redb.new";
 
-/// Key and only row of [`META`].
+/// The file in the data directory with what was committed last.
+pub const FILE_JOURNAL: &str = "chain.journal";
+
+/// Row of [`META`]: the format.
 const FORMAT_KEY: &str = "format";
+
+/// Row of [`META`]: which frames of the journal count, namely those that were committed after this state of the tree.
+const SALT_KEY: &str = "journal";
 
 /// The table which says what this file is.
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("quorate");
+
+/// The format without a journal.
+const FORMAT_BEFORE: u64 = 1;
 
 /// How often opening starts again because another process created or replaced the file meanwhile.
 const ATTEMPTS_MAX: usize = 16;
 
 /// How to open.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
     /// Bytes of cached pages at most.
     pub(crate) cache_bytes: usize,
     /// A file of up to so many bytes is verified page by page before it is used.
     pub(crate) check_bytes_max: u64,
+    /// Bytes of the journal at most.
+    pub(crate) journal_bytes: u64,
 }
 
 /// The locked file of the store in `directory`, made when there is none.
@@ -75,9 +88,9 @@ fn create(directory: &Path, path: &Path, fresh: &Path) -> Result<Option<File>, S
         return Ok(None);
     }
     let made = fill(&file).and_then(|()| {
+        drop(new_journal(directory)?);
         fs::rename(fresh, path).map_err(|error| from_io("rename chain.redb.new", error))?;
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| from_io("sync the data directory", error))
+        sync_directory(directory)
     });
     if let Err(error) = made {
         // Best effort: the next start removes it too.
@@ -85,6 +98,35 @@ fn create(directory: &Path, path: &Path, fresh: &Path) -> Result<Option<File>, S
         return Err(error);
     }
     Ok(Some(file))
+}
+
+/// An empty journal; what a journal of that name has counts for nothing.
+fn new_journal(directory: &Path) -> Result<File, StorageError> {
+    let options =
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(directory.join(FILE_JOURNAL));
+    let file = options.map_err(|error| from_io("create chain.journal", error))?;
+    sync_directory(directory)?;
+    Ok(file)
+}
+
+/// The journal beside a tree of `format`, whose lock covers it.
+pub(crate) fn journal_file(directory: &Path, format: u64) -> Result<File, StorageError> {
+    if format < FORMAT {
+        // The tree was written by a version without journal.
+        return new_journal(directory);
+    }
+    match OpenOptions::new().read(true).write(true).open(directory.join(FILE_JOURNAL)) {
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(StorageError::Damaged(
+            "chain.journal is missing; it belongs beside chain.redb and has what was committed last".into(),
+        )),
+        Err(error) => Err(from_io("open chain.journal", error)),
+    }
+}
+
+fn sync_directory(directory: &Path) -> Result<(), StorageError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| from_io("sync the data directory", error))
 }
 
 /// Writes an empty store and makes it durable.
@@ -104,30 +146,60 @@ pub(crate) fn write_empty(medium: Staged) -> Result<(), StorageError> {
     let database = Builder::new().create_with_backend(medium).map_err(|error| from_redb(ACTION, error))?;
     let mut transaction = database.begin_write().map_err(|error| from_redb(ACTION, error))?;
     prepare(&mut transaction)?;
-    transaction
-        .open_table(META)
-        .map_err(|error| from_redb(ACTION, error))?
-        .insert(FORMAT_KEY, FORMAT)
-        .map_err(|error| from_redb(ACTION, error))?;
+    write_meta(&transaction)?;
     drop(transaction.open_table(CHAIN).map_err(|error| from_redb(ACTION, error))?);
     transaction.commit().map_err(|error| from_redb(ACTION, error))?;
     database.close().map_err(|error| from_redb(ACTION, error))
 }
 
-/// How every transaction is committed: two fsyncs, the first before the new state is named, so that a state which is named is
+/// Names the format and a new salt, so that no frame of the journal counts beside what `transaction` makes durable. Gives the salt.
+pub(crate) fn write_meta(transaction: &WriteTransaction) -> Result<u64, StorageError> {
+    const ACTION: &str = "write the format";
+    let mut salt = [0; 8];
+    getrandom::fill(&mut salt)
+        .map_err(|error| StorageError::Io { action: "draw a random number", source: io::Error::other(error) })?;
+    let salt = u64::from_le_bytes(salt);
+    let mut table = transaction.open_table(META).map_err(|error| from_redb(ACTION, error))?;
+    for (key, value) in [(FORMAT_KEY, FORMAT), (SALT_KEY, salt)] {
+        table.insert(key, value).map_err(|error| from_redb(ACTION, error))?;
+    }
+    Ok(salt)
+}
+
+pub(crate) fn set_durability(transaction: &mut WriteTransaction, to: Durability) -> Result<(), StorageError> {
+    transaction.set_durability(to).map_err(|error| StorageError::Damaged(format!("durability can't be set: {error}")))
+}
+
+/// How the tree is made durable: two fsyncs, the first before the new state is named, so that a state which is named is
 /// whole; and with the allocator's state, so that a killed process starts without reading the whole file.
-pub(crate) fn prepare(transaction: &mut redb::WriteTransaction) -> Result<(), StorageError> {
-    transaction
-        .set_durability(Durability::Immediate)
-        .map_err(|error| StorageError::Damaged(format!("durability can't be set: {error}")))?;
+pub(crate) fn prepare(transaction: &mut WriteTransaction) -> Result<(), StorageError> {
+    set_durability(transaction, Durability::Immediate)?;
     transaction.set_two_phase_commit(true);
     transaction.set_quick_repair(true);
     Ok(())
 }
 
-/// Opens what is on `medium`; it is changed only if the store is accepted.
-pub(crate) fn accept(medium: impl StorageBackend, options: Options) -> Result<(Database, Staged), StorageError> {
-    const ACTION: &str = "open chain.redb";
+/// A tree that was accepted.
+pub(crate) struct Opened {
+    pub(crate) database: Database,
+    /// Where it lies. Nothing is written before [`Opened::release`].
+    pub(crate) medium: Staged,
+    pub(crate) format: u64,
+    /// Which frames of the journal count. In a format without journal: whatever, as its journal is empty.
+    pub(crate) salt: u64,
+}
+
+impl Opened {
+    /// Lets what opening wrote, and what is written later, through to the medium.
+    pub(crate) fn release(&self) -> Result<(), StorageError> {
+        self.medium.release().map_err(|error| from_io(ACTION, error))
+    }
+}
+
+const ACTION: &str = "open chain.redb";
+
+/// Opens what is on `medium`, which is not changed before it is released.
+pub(crate) fn accept(medium: impl StorageBackend, options: Options) -> Result<Opened, StorageError> {
     let staged = Staged::new(medium).map_err(|error| from_io(ACTION, error))?;
     let len = staged.len().map_err(|error| from_io(ACTION, error))?;
     let check = len <= options.check_bytes_max;
@@ -147,13 +219,13 @@ pub(crate) fn accept(medium: impl StorageBackend, options: Options) -> Result<(D
             });
         }
         let database = builder.create_with_backend(staged.clone()).map_err(|error| from_redb(ACTION, error))?;
-        check_format(&database)?;
-        staged.release().map_err(|error| from_io(ACTION, error))?;
-        Ok((database, staged.clone()))
+        let (format, salt) = read_meta(&database)?;
+        Ok(Opened { database, medium: staged.clone(), format, salt })
     })
 }
 
-fn check_format(database: &Database) -> Result<(), StorageError> {
+/// The format and the salt.
+fn read_meta(database: &Database) -> Result<(u64, u64), StorageError> {
     const ACTION: &str = "read the format";
     let transaction = database.begin_read().map_err(|error| from_redb(ACTION, error))?;
     let table = match transaction.open_table(META) {
@@ -163,14 +235,20 @@ fn check_format(database: &Database) -> Result<(), StorageError> {
         }
         Err(error) => return Err(from_redb(ACTION, error)),
     };
-    let found = table.get(FORMAT_KEY).map_err(|error| from_redb(ACTION, error))?.map(|row| row.value());
-    match found {
-        Some(FORMAT) => {}
-        Some(found) if found > FORMAT => return Err(StorageError::Newer { found, known: FORMAT }),
-        _ => return Err(StorageError::Damaged(format!("the format is {found:?}; it must be {FORMAT}"))),
-    }
+    let row = |key| table.get(key).map(|row| row.map(|row| row.value())).map_err(|error| from_redb(ACTION, error));
+    let meta = match (row(FORMAT_KEY)?, row(SALT_KEY)?) {
+        (Some(FORMAT), Some(salt)) => (FORMAT, salt),
+        (Some(FORMAT_BEFORE), None) => (FORMAT_BEFORE, 0),
+        (Some(found), _) if found > FORMAT => return Err(StorageError::Newer { found, known: FORMAT }),
+        (found, salt) => {
+            let message = format!(
+                "the format is {found:?} with journal {salt:?}; it must be {FORMAT} with one, or {FORMAT_BEFORE}"
+            );
+            return Err(StorageError::Damaged(message));
+        }
+    };
     drop(transaction.open_table(CHAIN).map_err(|error| from_redb("open the table", error))?);
-    Ok(())
+    Ok(meta)
 }
 
 /// Takes the lock which one process holds as long as it has the store open.

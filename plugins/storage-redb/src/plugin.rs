@@ -20,6 +20,12 @@ pub const CACHE_BYTES_DEFAULT: u64 = 8 << 20;
 /// `check_bytes_max` where none is set: 64 MiB, which are read in about a tenth of a second.
 pub const CHECK_BYTES_MAX_DEFAULT: u64 = 64 << 20;
 
+/// Bytes of `journal_bytes`: below, the tree is made durable for most blocks; above, a start after a kill takes long.
+pub const JOURNAL_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 30);
+
+/// `journal_bytes` where none is set: 8 MiB, which are put into the tree in about a second when a killed process starts.
+pub const JOURNAL_BYTES_DEFAULT: u64 = 8 << 20;
+
 /// The node's `[storage]` table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +34,8 @@ struct RedbSettings {
     cache_bytes: u64,
     #[serde(default = "check_bytes_max_default")]
     check_bytes_max: u64,
+    #[serde(default = "journal_bytes_default")]
+    journal_bytes: u64,
 }
 
 fn cache_bytes_default() -> u64 {
@@ -38,31 +46,49 @@ fn check_bytes_max_default() -> u64 {
     CHECK_BYTES_MAX_DEFAULT
 }
 
+fn journal_bytes_default() -> u64 {
+    JOURNAL_BYTES_DEFAULT
+}
+
 impl RedbSettings {
     fn read(settings: &Settings) -> Result<Options, SetupError> {
         let read: Self = settings.parse()?;
-        let cache_bytes = usize::try_from(read.cache_bytes).ok().filter(|_| CACHE_BYTES.contains(&read.cache_bytes));
-        let Some(cache_bytes) = cache_bytes else {
-            let (least, most) = (CACHE_BYTES.start(), CACHE_BYTES.end());
-            let message = format!("cache_bytes is {}; it must be {least} to {most}", read.cache_bytes);
-            return Err(vec![settings.error("cache_bytes", message)].into());
-        };
-        Ok(Options { cache_bytes, check_bytes_max: read.check_bytes_max })
+        let mut errors = Vec::new();
+        for (key, value, range) in
+            [("cache_bytes", read.cache_bytes, CACHE_BYTES), ("journal_bytes", read.journal_bytes, JOURNAL_BYTES)]
+        {
+            if !range.contains(&value) {
+                let message = format!("{key} is {value}; it must be {} to {}", range.start(), range.end());
+                errors.push(settings.error(key, message));
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors.into());
+        }
+        Ok(Options {
+            // What is more than a pointer's range is more than there can be.
+            cache_bytes: usize::try_from(read.cache_bytes).unwrap_or(usize::MAX),
+            check_bytes_max: read.check_bytes_max,
+            journal_bytes: read.journal_bytes,
+        })
     }
 }
 
-/// One redb file in the data directory.
+/// A redb file and a journal in the data directory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RedbPlugin;
 
 impl StoragePlugin for RedbPlugin {
     fn descriptor(&self) -> Descriptor {
-        Descriptor::new("redb", env!("CARGO_PKG_VERSION"), "one redb file, durable when a commit returns").with_example("\
+        Descriptor::new("redb", env!("CARGO_PKG_VERSION"), "a redb file and a journal, durable when a commit returns").with_example("\
 # Memory for pages of the file, in bytes, 1048576 (1 MiB) to 68719476736 (64 GiB). Default 8388608 (8 MiB).
 cache_bytes = 8388608
 # A file of up to so many bytes is read whole at start and every page's checksum verified; of a larger one damage is found when it
 # is read. 0: never. Default 67108864 (64 MiB).
 check_bytes_max = 67108864
+# The journal, from which a killed process puts what was committed last into the tree when it starts: bytes at most, 65536 (64 KiB) to
+# 1073741824 (1 GiB). More: fewer writes for a block while little else is stored. Default 8388608 (8 MiB).
+journal_bytes = 8388608
 ")
     }
 
@@ -84,11 +110,15 @@ mod tests {
     fn the_example_parses_to_the_defaults() {
         let example = RedbSettings::read(&Settings::from_text(RedbPlugin.descriptor().example)).unwrap();
         let empty = RedbSettings::read(&Settings::from_text("")).unwrap();
-        assert_eq!((example.cache_bytes, example.check_bytes_max), (empty.cache_bytes, empty.check_bytes_max));
+        assert_eq!(example, empty);
     }
 
     #[test]
     fn a_cache_out_of_range_is_refused_at_its_place() {
+        for bytes in ["0", "65535", "1073741825"] {
+            let error = RedbPlugin.check(&Settings::from_text(&format!("journal_bytes = {bytes}"))).unwrap_err();
+            assert!(error.to_string().contains("must be 65536 to 1073741824"), "{error}");
+        }
         for bytes in ["0", "1048575", "68719476737"] {
             let error = RedbPlugin.check(&Settings::from_text(&format!("cache_bytes = {bytes}"))).unwrap_err();
             let SetupError::Settings(errors) = error else { panic!("{error}") };

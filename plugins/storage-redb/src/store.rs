@@ -1,26 +1,30 @@
 //! The store: durable batches, and silence after a failure.
 
 use std::{
+    io,
     path::Path,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use quorate::storage::{Batch, KEY_BYTES_MAX, Snapshot, Storage, StorageError, VALUE_BYTES_MAX};
-use redb::{Database, StorageBackend, TableDefinition};
+use redb::{Database, Durability, StorageBackend, TableDefinition, WriteTransaction};
 
 use crate::{
     failure::{Contained, from_redb, guarded},
+    journal::Journal,
     medium::{FileMedium, Staged},
     opening::{self, Options},
     record,
     view::View,
 };
 
-/// The format of the file that this version writes; it reads this one only. See `FORMAT.md`.
-pub const FORMAT: u64 = 1;
+/// The format of the files that this version writes; it reads the one before too. See `FORMAT.md`.
+pub const FORMAT: u64 = 2;
 
 /// The table which holds everything.
 pub(crate) const CHAIN: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("chain");
+
+const ACTION: &str = "commit";
 
 /// An open store.
 pub(crate) struct RedbStore {
@@ -29,19 +33,41 @@ pub(crate) struct RedbStore {
     /// Why nothing works any more, after a failed commit.
     failure: OnceLock<String>,
     /// Held by a commit, so that a second one waits for the first to succeed or fail.
-    committing: Mutex<()>,
+    journal: Mutex<Journal>,
 }
 
 impl RedbStore {
     /// Opens or makes the store in `directory`.
     pub(crate) fn open(directory: &Path, options: Options) -> Result<Self, StorageError> {
-        Self::on(FileMedium::owning(opening::locked_file(directory)?), options)
+        let tree = FileMedium::owning(opening::locked_file(directory)?);
+        let journal = |format| opening::journal_file(directory, format).map(FileMedium::borrowing);
+        Self::on(tree, journal, options)
     }
 
-    /// Opens the store on `medium`.
-    pub(crate) fn on(medium: impl StorageBackend, options: Options) -> Result<Self, StorageError> {
-        let (database, medium) = opening::accept(medium, options)?;
-        Ok(Self { database: Contained::new(database), medium, failure: OnceLock::new(), committing: Mutex::new(()) })
+    /// Opens the store with its tree on `tree`; `journal` gives the medium of its journal, when the tree's format is known.
+    pub(crate) fn on<J: StorageBackend>(
+        tree: impl StorageBackend,
+        journal: impl FnOnce(u64) -> Result<J, StorageError>,
+        options: Options,
+    ) -> Result<Self, StorageError> {
+        let opened = opening::accept(tree, options)?;
+        let medium = Box::new(journal(opened.format)?);
+        let (journal, found) = Journal::open(medium, opened.salt, options.journal_bytes)?;
+        opened.release()?;
+        let store = Self {
+            database: Contained::new(opened.database),
+            medium: opened.medium,
+            failure: OnceLock::new(),
+            journal: Mutex::new(journal),
+        };
+        if opened.format < FORMAT || !found.is_empty() {
+            guarded("apply chain.journal", || store.write_through(&mut store.lock(), &found))?;
+        }
+        Ok(store)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn not_failed(&self) -> Result<(), StorageError> {
@@ -51,25 +77,53 @@ impl RedbStore {
         }
     }
 
-    fn write(&self, batch: &Batch) -> Result<(), StorageError> {
-        const ACTION: &str = "commit";
+    /// Appends to the journal, and lets the tree have it without waiting for the disk.
+    fn write_ahead(&self, journal: &mut Journal, batch: &Batch) -> Result<(), StorageError> {
+        let mut transaction = self.database.get()?.begin_write().map_err(|error| from_redb(ACTION, error))?;
+        opening::set_durability(&mut transaction, Durability::None)?;
+        // First, because it is here that room may be lacking: then the journal has nothing of it.
+        apply(&transaction, batch)?;
+        journal.append(batch)?;
+        transaction.commit().map_err(|error| maybe_written(from_redb(ACTION, error)))
+    }
+
+    /// Makes the tree durable with `batches`, and the journal begin anew.
+    fn write_through(&self, journal: &mut Journal, batches: &[Batch]) -> Result<(), StorageError> {
         let mut transaction = self.database.get()?.begin_write().map_err(|error| from_redb(ACTION, error))?;
         opening::prepare(&mut transaction)?;
-        {
-            let mut table = transaction.open_table(CHAIN).map_err(|error| from_redb(ACTION, error))?;
-            for (key, value) in batch.writes() {
-                match value {
-                    Some(value) => {
-                        let len = record::CHECKSUM_BYTES + value.len();
-                        let mut slot = table.insert_reserve(&key[..], len).map_err(|error| from_redb(ACTION, error))?;
-                        record::fill(slot.as_mut(), key, value);
-                    }
-                    None => drop(table.remove(&key[..]).map_err(|error| from_redb(ACTION, error))?),
-                }
-            }
-        }
-        transaction.commit().map_err(|error| from_redb(ACTION, error))
+        batches.iter().try_for_each(|batch| apply(&transaction, batch))?;
+        let salt = opening::write_meta(&transaction)?;
+        transaction.commit().map_err(|error| from_redb(ACTION, error))?;
+        journal.restart(salt);
+        Ok(())
     }
+}
+
+impl Drop for RedbStore {
+    /// What the journal has is put into the tree, so that the next opening has nothing to do and the tree's file is whole alone.
+    fn drop(&mut self) {
+        let mut journal = self.lock();
+        if self.failure.get().is_none() && !journal.is_empty() {
+            // Nothing is lost if it fails: the journal stays.
+            drop(guarded("close", || self.write_through(&mut journal, &[])));
+        }
+    }
+}
+
+/// Does what `batch` says.
+fn apply(transaction: &WriteTransaction, batch: &Batch) -> Result<(), StorageError> {
+    let mut table = transaction.open_table(CHAIN).map_err(|error| from_redb(ACTION, error))?;
+    for (key, value) in batch.writes() {
+        match value {
+            Some(value) => {
+                let len = record::CHECKSUM_BYTES + value.len();
+                let mut slot = table.insert_reserve(&key[..], len).map_err(|error| from_redb(ACTION, error))?;
+                record::fill(slot.as_mut(), key, value);
+            }
+            None => drop(table.remove(&key[..]).map_err(|error| from_redb(ACTION, error))?),
+        }
+    }
+    Ok(())
 }
 
 impl Storage for RedbStore {
@@ -79,26 +133,40 @@ impl Storage for RedbStore {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        let _one_at_a_time = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut journal = self.lock();
         self.not_failed()?;
         check_lengths(&batch)?;
         if batch.is_empty() {
             return Ok(());
         }
         let syncs = self.medium.syncs();
-        guarded("commit", || self.write(&batch)).map_err(|error| {
+        let written = guarded(ACTION, || {
+            if journal.takes(&batch) {
+                self.write_ahead(&mut journal, &batch)
+            } else {
+                self.write_through(&mut journal, std::slice::from_ref(&batch))
+            }
+        });
+        written.map_err(|error| {
             // Set once: commits come one at a time, and none passes after the first failure.
             drop(self.failure.set(error.to_string()));
             match error {
                 // Nothing was written only if redb had not yet come to the fsync after which it names the new state.
-                StorageError::Full(what) if self.medium.syncs() != syncs => StorageError::Io {
-                    action: "commit",
-                    source: std::io::Error::new(std::io::ErrorKind::StorageFull, what),
-                },
+                full @ StorageError::Full(_) if self.medium.syncs() != syncs => maybe_written(full),
                 StorageError::Full(_) => StorageError::Full(described(&batch)),
                 other => other,
             }
         })
+    }
+}
+
+/// `error`, without the promise that nothing was written.
+fn maybe_written(error: StorageError) -> StorageError {
+    match error {
+        StorageError::Full(what) => {
+            StorageError::Io { action: ACTION, source: io::Error::new(io::ErrorKind::StorageFull, what) }
+        }
+        other => other,
     }
 }
 

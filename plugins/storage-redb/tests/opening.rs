@@ -9,7 +9,11 @@ use quorate::{
     plugin::{SetupError, StoragePlugin},
     storage::{Batch, StorageError},
 };
-use quorate_storage_redb::{FILE, FILE_NEW, RedbPlugin};
+use quorate_storage_redb::{FILE, FILE_JOURNAL, FILE_NEW, RedbPlugin};
+use redb::{Database, ReadableDatabase, TableDefinition};
+
+/// The table of a file which says what it is.
+const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("quorate");
 
 fn open(directory: &Path) -> Arc<dyn Storage> {
     RedbPlugin.open(&Settings::from_text(""), directory).unwrap()
@@ -88,4 +92,86 @@ fn an_opening_without_a_check_sees_the_same() {
     unchecked.commit(put(&[(b"c", b"3")])).unwrap();
     drop(unchecked);
     assert_eq!(all(&*open(directory.path())).len(), 3);
+}
+
+/// What a kill leaves: the tree without what was committed last, and the journal with it.
+fn killed(directory: &Path, batches: u64) -> tempfile::TempDir {
+    let store = open(directory);
+    for number in 0..batches {
+        store.commit(put(&[(&number.to_be_bytes(), b"value")])).unwrap();
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for file in [FILE, FILE_JOURNAL] {
+        fs::copy(directory.join(file), copy.path().join(file)).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn what_only_the_journal_has_is_there_after_a_kill_and_the_tree_is_whole_alone_after_a_close() {
+    let directory = tempfile::tempdir().unwrap();
+    let killed = killed(directory.path(), 100);
+    assert_eq!(all(&*open(killed.path())).len(), 100);
+    // That opening and closing put it into the tree.
+    fs::write(killed.path().join(FILE_JOURNAL), b"").unwrap();
+    assert_eq!(all(&*open(killed.path())).len(), 100);
+}
+
+#[test]
+fn a_missing_journal_is_damage_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let killed = killed(directory.path(), 3);
+    let before = fs::read(killed.path().join(FILE)).unwrap();
+    fs::remove_file(killed.path().join(FILE_JOURNAL)).unwrap();
+    let error = refused(killed.path());
+    assert!(matches!(&error, StorageError::Damaged(what) if what.contains("chain.journal is missing")), "{error}");
+    assert_eq!(fs::read(killed.path().join(FILE)).unwrap(), before);
+    assert!(!killed.path().join(FILE_JOURNAL).exists());
+}
+
+#[test]
+fn a_damaged_journal_is_said_and_left_with_the_tree_to_the_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let killed = killed(directory.path(), 3);
+    let mut journal = fs::read(killed.path().join(FILE_JOURNAL)).unwrap();
+    journal[40] ^= 1;
+    fs::write(killed.path().join(FILE_JOURNAL), &journal).unwrap();
+    let before = fs::read(killed.path().join(FILE)).unwrap();
+    let error = refused(killed.path());
+    assert!(error.to_string().contains("chain.journal, byte 0: frame 0 is not what was written"), "{error}");
+    assert_eq!(fs::read(killed.path().join(FILE)).unwrap(), before);
+    assert_eq!(fs::read(killed.path().join(FILE_JOURNAL)).unwrap(), journal);
+}
+
+/// A journal that lies there when a store is made is a leftover.
+#[test]
+fn a_new_store_takes_nothing_from_a_journal_that_was_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let killed = killed(directory.path(), 3);
+    fs::remove_file(killed.path().join(FILE)).unwrap();
+    assert!(all(&*open(killed.path())).is_empty());
+}
+
+/// Format 1 had no journal. It is read, and is of this version's format from then on.
+#[test]
+fn a_file_of_the_format_before_is_read_and_raised() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    open(directory.path()).commit(put(&[(b"a", b"1"), (b"b", b"2")])).unwrap();
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut meta = transaction.open_table(META).unwrap();
+        meta.insert("format", 1).unwrap();
+        meta.remove("journal").unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    // Whatever lies in the journal's place, or nothing.
+    fs::write(directory.path().join(FILE_JOURNAL), b"rubbish").unwrap();
+    assert_eq!(all(&*open(directory.path())).len(), 2);
+    let database = Database::open(&path).unwrap();
+    let meta = database.begin_read().unwrap().open_table(META).unwrap();
+    assert_eq!(meta.get("format").unwrap().unwrap().value(), quorate_storage_redb::FORMAT);
+    assert!(meta.get("journal").unwrap().is_some());
 }

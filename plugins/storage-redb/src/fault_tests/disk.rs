@@ -1,4 +1,4 @@
-//! A disk in memory which fails on command and forgets at a power cut what was not fsynced.
+//! A disk in memory with two files, which fails on command and forgets at a power cut what was not fsynced.
 
 use std::{
     collections::BTreeSet,
@@ -63,14 +63,17 @@ impl Step {
     }
 }
 
+/// Files of a disk: the tree and the journal.
+const FILES: usize = 2;
+
 #[derive(Debug, Default)]
 struct State {
-    content: Vec<u8>,
-    /// The content when recording began, and what happened since.
-    base: Vec<u8>,
-    log: Vec<Step>,
-    /// Blocks which have a place on the disk; a write to another one takes of the room.
-    placed: BTreeSet<usize>,
+    content: [Vec<u8>; FILES],
+    /// The content when recording began, and what happened since, to which file.
+    base: [Vec<u8>; FILES],
+    log: Vec<(usize, Step)>,
+    /// Blocks of a file which have a place on the disk; a write to another one takes of the room.
+    placed: BTreeSet<(usize, usize)>,
     room: Option<usize>,
     /// Whether a lack of room is noticed by the fsync only.
     full_at_sync: bool,
@@ -80,20 +83,27 @@ struct State {
     reads_fail: bool,
 }
 
-/// The disk; clones are the same disk.
+/// The disk, with its tree as the file that is read and written; clones are the same disk.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Disk(Arc<Mutex<State>>);
+pub(super) struct Disk(Arc<Mutex<State>>, usize);
 
 impl Disk {
-    fn with(content: Vec<u8>) -> Self {
+    fn with(content: [Vec<u8>; FILES]) -> Self {
         let disk = Self::default();
         {
             let mut state = disk.state();
-            state.placed = (0..content.len().div_ceil(BLOCK)).collect();
+            for (file, content) in content.iter().enumerate() {
+                state.placed.extend((0..content.len().div_ceil(BLOCK)).map(|block| (file, block)));
+            }
             state.base.clone_from(&content);
             state.content = content;
         }
         disk
+    }
+
+    /// The same disk, with its journal as the file.
+    pub(super) fn journal(&self) -> Self {
+        Self(self.0.clone(), 1)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -107,32 +117,42 @@ impl Disk {
         state.log.clear();
     }
 
+    /// Takes back everything in the log.
+    pub(super) fn undo(&self) {
+        let mut state = self.state();
+        state.content = state.base.clone();
+        state.log.clear();
+    }
+
     /// Steps in the log.
     pub(super) fn steps(&self) -> usize {
         self.state().log.len()
     }
 
-    /// What is left when power is cut after step `cut`: everything until the last fsync before, and of what came then any part.
+    /// What is left when power is cut after step `cut`: of each file everything until its last fsync before, and of what came then any
+    /// part.
     pub(super) fn after_cut(&self, cut: usize, random: &mut Random) -> Self {
         let state = self.state();
-        let log = &state.log[..cut];
-        let durable = log.iter().rposition(|step| matches!(step, Step::Sync)).map_or(0, |at| at + 1);
         let mut image = state.base.clone();
-        log[..durable].iter().for_each(|step| step.apply(&mut image));
-        // Mostly some of it, at times all or nothing.
-        let (kept, of) = [(0, 1), (1, 1), (1, 2), (9, 10), (1, 10)][random.below(5)];
-        let grain = [1, 64, 512, BLOCK, 1 << 20][random.below(5)];
-        for step in &log[durable..] {
-            match step {
-                Step::Write(offset, bytes) => {
-                    for (at, part) in bytes.chunks(grain).enumerate() {
-                        if random.below(of) < kept {
-                            Step::Write(offset + at * grain, part.to_vec()).apply(&mut image);
+        for (file, image) in image.iter_mut().enumerate() {
+            let log: Vec<_> = state.log[..cut].iter().filter(|(of, _)| *of == file).map(|(_, step)| step).collect();
+            let durable = log.iter().rposition(|step| matches!(step, Step::Sync)).map_or(0, |at| at + 1);
+            log[..durable].iter().for_each(|step| step.apply(image));
+            // Mostly some of it, at times all or nothing.
+            let (kept, of) = [(0, 1), (1, 1), (1, 2), (9, 10), (1, 10)][random.below(5)];
+            let grain = [1, 64, 512, BLOCK, 1 << 20][random.below(5)];
+            for step in &log[durable..] {
+                match step {
+                    Step::Write(offset, bytes) => {
+                        for (at, part) in bytes.chunks(grain).enumerate() {
+                            if random.below(of) < kept {
+                                Step::Write(offset + at * grain, part.to_vec()).apply(image);
+                            }
                         }
                     }
+                    other if random.below(of) < kept => other.apply(image),
+                    _ => {}
                 }
-                other if random.below(of) < kept => other.apply(&mut image),
-                _ => {}
             }
         }
         Self::with(image)
@@ -163,9 +183,9 @@ impl Disk {
 
 impl State {
     /// Finds places for the blocks of a write; gives the bytes for which there is room.
-    fn place(&mut self, offset: usize, len: usize) -> usize {
+    fn place(&mut self, file: usize, offset: usize, len: usize) -> usize {
         for block in offset / BLOCK..(offset + len).div_ceil(BLOCK) {
-            if self.placed.contains(&block) {
+            if self.placed.contains(&(file, block)) {
                 continue;
             }
             match &mut self.room {
@@ -174,20 +194,20 @@ impl State {
                 Some(room) => *room -= 1,
                 None => {}
             }
-            self.placed.insert(block);
+            self.placed.insert((file, block));
         }
         len
     }
 
-    fn take(&mut self, step: Step) {
-        step.apply(&mut self.content);
-        self.log.push(step);
+    fn take(&mut self, file: usize, step: Step) {
+        step.apply(&mut self.content[file]);
+        self.log.push((file, step));
     }
 }
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.state().content.len() as u64)
+        Ok(self.state().content[self.1].len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -196,13 +216,13 @@ impl StorageBackend for Disk {
             return Err(io::Error::other("bad sector"));
         }
         let offset = usize::try_from(offset).unwrap();
-        let found = state.content.get(offset..offset + out.len()).ok_or(ErrorKind::UnexpectedEof)?;
+        let found = state.content[self.1].get(offset..offset + out.len()).ok_or(ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(found);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.state().take(Step::SetLen(usize::try_from(len).unwrap()));
+        self.state().take(self.1, Step::SetLen(usize::try_from(len).unwrap()));
         Ok(())
     }
 
@@ -221,15 +241,15 @@ impl StorageBackend for Disk {
             Some((good, _)) => *good -= 1,
             None => {}
         }
-        state.take(Step::Sync);
+        state.take(self.1, Step::Sync);
         Ok(())
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         let offset = usize::try_from(offset).unwrap();
-        let written = state.place(offset, bytes.len());
-        state.take(Step::Write(offset, bytes[..written].to_vec()));
+        let written = state.place(self.1, offset, bytes.len());
+        state.take(self.1, Step::Write(offset, bytes[..written].to_vec()));
         if written < bytes.len() { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
