@@ -20,7 +20,7 @@ end_all() {
 trap end_all EXIT
 beside() { # NAME COMMAND...
     set -m
-    "${@:2}" >"$said/$1" 2>&1 </dev/null &
+    "${@:2}" >"$said/$1.log" 2>&1 </dev/null &
     running+=($!)
     set +m
 }
@@ -30,7 +30,7 @@ finish() { # NAME
     wait "$group" || code=$?
     # The number of the group may be another's from here on.
     running=("${running[@]:1}")
-    cat "$said/$1"
+    cat "$said/$1.log"
     return "$code"
 }
 count() {
@@ -43,6 +43,7 @@ count() {
 # Runs the test programs that are listed, each as cargo does: in its package's folder.
 programs() { # LIST [ARGUMENT...]
     local folder program failed=()
+    [ -s "$1" ] || { echo "no test program is in the list $(basename "$1")"; return 1; }
     while IFS=$'\t' read -r folder program <&3; do
         printf '\n     Running %s %s\n' "${folder#"$PWD"/}" "$(basename "$program")"
         (cd "$folder" && CARGO_MANIFEST_DIR=$folder "$program" "${@:2}") || failed+=("$program")
@@ -67,7 +68,6 @@ step tests
 cargo test --workspace --locked --no-run --message-format=json-render-diagnostics >"$said/built"
 # Of what was built, the programs that hold tests: the folder of the package, and the program.
 sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml".*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*|\1\t\2|p' "$said/built" | sort -u >"$said/all"
-grep -c . "$said/all" >/dev/null || { echo "cargo named no test program" >&2; exit 1; }
 # Those of the node start networks, whose ports they choose: they run one after the other. `plugin_new` has ports of its own.
 grep $'/node\t' "$said/all" | grep -v '/plugin_new-' >"$said/node"
 grep '/plugin_new-' "$said/all" >"$said/plugin_new"
