@@ -38,7 +38,9 @@ impl Engine {
         match &self.at.current.proposing {
             Proposing::Built(block) => {
                 let block = block.clone();
+                let hash = block.hash();
                 self.sign_proposal(block, None);
+                self.try_prepare_with_proposal(hash);
             }
             Proposing::Due => {
                 self.tokens = self.tokens.wrapping_add(1);

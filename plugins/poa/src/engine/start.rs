@@ -19,6 +19,7 @@ impl Engine {
         self.last_block_at = self.now;
         self.deadlines.rebroadcast = Some(self.now.after(self.rules.rebroadcast));
         self.go_on(tip, validators, me, pending);
+        self.at.resumed = true;
         if let Some(bytes) = saved {
             match Saved::decode(&bytes) {
                 Ok(saved) if saved.height == self.height() => self.restore(saved),

@@ -173,6 +173,8 @@ pub(crate) struct AtHeight {
     pub(crate) high_qc: Option<QuorumCertificate>,
     pub(crate) current: AtRound,
     pub(crate) blocks: Blocks,
+    /// This process began in the middle of the height, as far as it knows.
+    pub(crate) resumed: bool,
     /// Blocks that this node prepared, the last one first: whoever locks one of them may have to ask for it.
     pub(crate) prepared: Vec<Hash>,
     pub(crate) votes: BTreeMap<VoteKey, (Hash, Signature)>,
@@ -215,6 +217,7 @@ impl AtHeight {
             high_qc: None,
             current: AtRound::default(),
             blocks: Blocks::default(),
+            resumed: false,
             prepared: Vec::new(),
             votes: BTreeMap::new(),
             timeouts: BTreeMap::new(),
@@ -249,7 +252,7 @@ impl AtHeight {
         (seen(&current.first), seen(&current.second), proposing, current.waited, current.snapshot).hash(into);
         (current.prepared, current.committed, current.timed_out, current.timeout_asked).hash(into);
         self.blocks.hash_state(into);
-        (&self.prepared, &self.accused, self.last_asked).hash(into);
+        (&self.prepared, self.resumed, &self.accused, self.last_asked).hash(into);
         self.votes.iter().for_each(|(key, (hash, _))| (key, hash).hash(into));
         self.timeouts.iter().for_each(|(key, timeout)| (key, timeout.high()).hash(into));
         self.left.iter().for_each(|(round, left)| (round, left.block_hash).hash(into));

@@ -31,7 +31,22 @@ impl Engine {
         if self.rules.model.relies_on_time() && !self.timing_allows(first.justify) {
             return;
         }
-        let hash = first.hash;
+        self.prepare(first.hash);
+    }
+
+    /// Prepares the new block for which a proposal's signature was asked in this very step, so that one wait for the disk is for both
+    /// (SPEC.md rule 13).
+    pub(super) fn try_prepare_with_proposal(&mut self, hash: Hash) {
+        let current = &self.at.current;
+        let done = current.prepared || current.committed || current.timed_out || current.first.is_some();
+        // Before a restart at this height another block may have been proposed, for which the vote is kept.
+        if done || self.at.resumed || self.holds() || self.rules.model.relies_on_time() {
+            return;
+        }
+        self.prepare(hash);
+    }
+
+    fn prepare(&mut self, hash: Hash) {
         self.at.current.prepared = true;
         // A certificate may come of it whose block nobody else keeps.
         if self.at.note_prepared(hash) {
