@@ -62,6 +62,9 @@ const SLOW_STEP: Duration = Duration::from_millis(50);
 /// How often the loop looks at what is due without being told: expiry, sharing again, status.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Messages which are taken while the engine is busy with what came before, until other inputs get their turn.
+const MESSAGES_AHEAD_MAX: usize = 32;
+
 /// A block whose time was ahead is asked about again after this time.
 const NOT_NOW_AGAIN: Duration = Duration::from_millis(50);
 
@@ -216,10 +219,10 @@ impl Core {
     ) -> Result<(), Fault> {
         self.start()?;
         loop {
-            self.drain().await?;
+            self.drain(messages, MESSAGES_AHEAD_MAX).await?;
             // Once a round: a timer that is due again already keeps nobody else from being heard.
             self.fire_timers();
-            self.drain().await?;
+            self.drain(messages, MESSAGES_AHEAD_MAX).await?;
             self.tick().await?;
             self.take_one_block().await?;
             self.ask_for_blocks().await;
@@ -252,7 +255,7 @@ impl Core {
             }
         }
         self.queue.push_back(Event::Stop);
-        self.drain().await?;
+        self.drain(messages, 0).await?;
         self.settle().await
     }
 
@@ -317,9 +320,21 @@ impl Core {
     }
 
     /// Steps the engine through every event that waits, and carries out what it wants.
-    async fn drain(&mut self) -> Result<(), Fault> {
+    ///
+    /// Up to `ahead` messages that come meanwhile take their place behind: what the engine signs because of them shares a wait for the disk
+    /// with what it signed before and has not sent yet. One at a time, behind what became due before it.
+    async fn drain(&mut self, messages: &mut mpsc::Receiver<Envelope>, mut ahead: usize) -> Result<(), Fault> {
+        let is_message = |event: &Event| matches!(event, Event::Message { .. });
         let mut actions = Vec::new();
         while let Some(event) = self.queue.pop_front() {
+            if ahead > 0
+                && !is_message(&event)
+                && !self.queue.iter().any(is_message)
+                && let Ok(message) = messages.try_recv()
+            {
+                ahead -= 1;
+                self.message(message);
+            }
             if self.halted || self.asleep_until.is_some() {
                 continue;
             }
