@@ -110,10 +110,13 @@ impl Drop for RedbStore {
     }
 }
 
-/// Does what `batch` says.
+/// Does what `batch` says: in the order of keys, so that a page which several rows go to is looked for once and is still in memory, and
+/// of several writes to one key in their order.
 fn apply(transaction: &WriteTransaction, batch: &Batch) -> Result<(), StorageError> {
     let mut table = transaction.open_table(CHAIN).map_err(|error| from_redb(ACTION, error))?;
-    for (key, value) in batch.writes() {
+    let mut writes: Vec<_> = batch.writes().iter().collect();
+    writes.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (key, value) in writes {
         match value {
             Some(value) => {
                 let len = record::CHECKSUM_BYTES + value.len();
