@@ -5,7 +5,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Network, QUORATE, Writer, eventually, get, rpc, signal, status, submit};
+use crate::support::{Network, QUORATE, Writer, eventually, get, metric, rpc, signal, status, submit};
 
 #[test]
 fn a_transaction_becomes_final_with_a_receipt_that_one_flipped_bit_spoils() {
@@ -101,4 +101,32 @@ fn a_paused_validator_comes_back() {
     signal(network.nodes[2].pid, Signal::CONT);
     network.final_everywhere(&[0, 1, 2], &id);
     network.assert_same_blocks(&[0, 1, 2]);
+}
+
+/// Proposals name transactions that wait for long enough to be in every pool. A validator whose pool is too small for them asks for the
+/// proposals, and all of them become final everywhere as before.
+#[test]
+fn proposals_name_what_pools_hold_and_who_lacks_it_asks() {
+    const SMALL: usize = 1;
+    const WAITING: usize = 300;
+    let mut network = Network::init(3, &["--block-interval-ms", "1000"]);
+    let config = network.nodes[SMALL].config.clone();
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[pool]\ncount_max = 8\n")).unwrap();
+    network.start_bootnode();
+    for at in 0..3 {
+        network.restart(at);
+    }
+    let mut writer = Writer::new(&network.genesis(), 30);
+    let value = [7; 512];
+    let ids: Vec<String> = (0..WAITING).map(|_| submit(network.rpc(0), &writer.next_with(&value))).collect();
+    for id in &ids {
+        network.final_everywhere(&[0, 1, 2], id);
+    }
+    network.assert_same_blocks(&[0, 1, 2]);
+    let of = |at: usize, name: &str| metric(network.rpc(at), name).unwrap();
+    assert!(of(2, "quorate_messages_named_total") > 0.0, "a proposal was put together from the pool");
+    assert!(of(SMALL, "quorate_messages_wanted_total") > 0.0, "one that could not be was asked for");
+    assert!(of(SMALL, "quorate_blocks_by_engine_total") > 0.0, "and voted for");
+    network.stop_and_verify(&[0, 1, 2]);
 }

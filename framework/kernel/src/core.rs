@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     layout,
     ledger::{BadBlock, Candidate, Proposal, View},
+    named::{Framed, HELD_FOR},
     shared::{Board, Clock, Shared},
     signer::Signer,
     sync::CatchUp,
@@ -370,9 +371,12 @@ impl Core {
             Action::Persist(record) => self.persist(record)?,
             Action::Sign(request) => self.sign(&request),
             Action::Broadcast(bytes) => {
+                let bytes = self.framed(&bytes);
                 self.send_durably(TransportCommand::Broadcast { class: Class::Consensus, bytes }).await?;
             }
             Action::Send { to, bytes } => {
+                // An answer to one who lacks something.
+                let bytes = Framed::whole(&bytes);
                 self.send_durably(TransportCommand::Send { to, class: Class::Consensus, bytes }).await?;
             }
             Action::SetTimer { id, at } => {
@@ -415,6 +419,14 @@ impl Core {
             Action::Halt { reason } => self.halt(reason),
         }
         Ok(())
+    }
+
+    /// The payload of a message to all, in which transactions that all should hold are named.
+    fn framed(&self, message: &Bytes) -> Bytes {
+        let now = self.shared.clock.now();
+        let before = Instant(now.0.saturating_sub(u64::try_from(HELD_FOR.as_micros()).unwrap_or(u64::MAX)));
+        let blocks = self.candidates.iter().map(|known| (&known.block, &known.ids[..]));
+        self.shared.names().frame(message, blocks, |id| self.shared.pool().held_since(id, before))
     }
 
     /// Sends now if all that was signed and saved is durable, else when it is.
@@ -663,7 +675,7 @@ impl Core {
                 Err(_) => drop(pool.remove(&id)),
             }
         }
-        let status = pool.status();
+        let status = pool.status(0);
         self.shared.metrics.pool_transactions.set(i64::try_from(status.count).unwrap_or(i64::MAX));
         self.shared.metrics.pool_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
     }

@@ -184,7 +184,7 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
         origin.answer(result);
     }
     let pool = shared.pool();
-    let status = pool.status();
+    let status = pool.status(0);
     shared.metrics.pool_transactions.set(i64::try_from(status.count).unwrap_or(i64::MAX));
     shared.metrics.pool_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
     done

@@ -1,6 +1,6 @@
 //! The ledger: genesis state, judging and building blocks, and the one atomic batch by which a block becomes part of the chain.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use quorate::{
@@ -10,7 +10,7 @@ use quorate::{
     block::{BLOCK_EVIDENCE_MAX, BLOCK_VERSION, EVIDENCE_BYTES_MAX},
     consensus::{BlockLimits, PROOF_BYTES_MAX, ProofError, Tip, Verdict},
     merkle,
-    node::EvidenceRecord,
+    node::{EVIDENCE_LIST_MAX, EvidenceRecord},
     storage::{Batch, Snapshot, StorageError},
 };
 
@@ -74,12 +74,28 @@ pub struct View {
     pub validators: ValidatorSet,
     /// Everything stored.
     pub snapshot: Box<dyn Snapshot>,
+    /// How many proofs of misbehaviour are stored, once it was asked.
+    evidence: OnceLock<u64>,
 }
 
 impl View {
     /// Reads of the chain.
     pub fn chain(&self) -> ChainReader<'_> {
         ChainReader(self.snapshot.as_ref())
+    }
+
+    /// How many proofs of misbehaviour are stored, up to [`EVIDENCE_LIST_MAX`].
+    pub(crate) fn evidence_count(&self) -> u64 {
+        *self.evidence.get_or_init(|| {
+            let found = self.chain().evidence(EVIDENCE_LIST_MAX);
+            found.map_or_else(
+                |error| {
+                    tracing::error!(error = &error as &dyn std::error::Error, "evidence could not be read");
+                    0
+                },
+                |found| found.len() as u64,
+            )
+        })
     }
 }
 
@@ -182,7 +198,7 @@ impl Ledger {
         let chain = ChainReader(snapshot.as_ref());
         let tip = chain.tip()?.ok_or_else(|| StorageError::Damaged("the tip is missing".into()))?;
         let validators = chain.validators(tip.height.next())?;
-        Ok(View { tip, validators, snapshot })
+        Ok(View { tip, validators, snapshot, evidence: OnceLock::new() })
     }
 
     /// What a piece of evidence proves, if it is new enough and not yet in a block.

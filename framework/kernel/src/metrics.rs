@@ -26,6 +26,8 @@ pub(crate) struct Metrics {
     pub(crate) persists: Counter,
     pub(crate) guard_writes: Counter,
     pub(crate) messages_dropped: Counter,
+    pub(crate) messages_named: Counter,
+    pub(crate) messages_wanted: Counter,
     pub(crate) submissions_rejected: Counter,
     pub(crate) commit_seconds: Histogram,
     pub(crate) step_seconds: Histogram,
@@ -49,6 +51,8 @@ impl Metrics {
             persists: Counter::default(),
             guard_writes: Counter::default(),
             messages_dropped: Counter::default(),
+            messages_named: Counter::default(),
+            messages_wanted: Counter::default(),
             submissions_rejected: Counter::default(),
             commit_seconds: Histogram::new(buckets()),
             step_seconds: Histogram::new(buckets()),
@@ -67,6 +71,10 @@ impl Metrics {
         registry.register("persists", "Records the consensus asked to make durable", metrics.persists.clone());
         registry.register("guard_writes", "Times the guard was written and waited for", metrics.guard_writes.clone());
         registry.register("messages_dropped", "Messages of peers dropped", metrics.messages_dropped.clone());
+        let named = "Consensus messages put together from the pool";
+        registry.register("messages_named", named, metrics.messages_named.clone());
+        let wanted = "Consensus messages asked for whole, as the pool lacked a transaction";
+        registry.register("messages_wanted", wanted, metrics.messages_wanted.clone());
         registry.register("submissions_rejected", "Transactions not accepted", metrics.submissions_rejected.clone());
         registry.register("commit_seconds", "Time to make a block durable", metrics.commit_seconds.clone());
         registry.register("step_seconds", "Time of one step of the consensus", metrics.step_seconds.clone());

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use quorate::{
     Instant, TransactionId,
     application::{Admission, Rejection},
-    node::{POOL_LIST_MAX, PoolStatus, SubmitError},
+    node::{PoolStatus, SubmitError},
 };
 
 /// How long a transaction whose predecessor is missing may wait.
@@ -90,6 +90,11 @@ impl Pool {
     /// The bytes of a transaction that waits.
     pub fn get(&self, id: &TransactionId) -> Option<&Bytes> {
         self.entries.get(id).map(|entry| &entry.bytes)
+    }
+
+    /// Whether a transaction came no later than `before`, and waits still.
+    pub fn held_since(&self, id: &TransactionId, before: Instant) -> bool {
+        self.entries.get(id).is_some_and(|entry| entry.arrived <= before)
     }
 
     /// Whether there is room for one of `len` bytes.
@@ -274,14 +279,14 @@ impl Pool {
         old.take(limit).map(|entry| entry.bytes.clone()).collect()
     }
 
-    /// How full it is.
-    pub fn status(&self) -> PoolStatus {
+    /// How full it is, with the ids of at most `listed`.
+    pub fn status(&self, listed: usize) -> PoolStatus {
         PoolStatus {
             count: self.entries.len() as u64,
             bytes: self.bytes as u64,
             count_max: self.limits.count_max as u64,
             bytes_max: self.limits.bytes_max as u64,
-            transactions: self.entries.keys().take(POOL_LIST_MAX).copied().collect(),
+            transactions: self.entries.keys().take(listed).copied().collect(),
         }
     }
 }
@@ -344,7 +349,7 @@ mod tests {
         ));
         assert_eq!(put(&mut pool, 4, admission("b", 0, 0)), Ok(false));
         pool.committed(&[id(0), id(1)]);
-        assert_eq!(pool.status().count, 2);
+        assert_eq!(pool.status(0).count, 2);
         assert_eq!(pool.candidates(10, 1000).len(), 2);
         assert_eq!(pool.candidates(10, 14).len(), 1);
     }

@@ -7,7 +7,7 @@ use quorate::{
     Block, Height, Receipt, TransactionId,
     application::QueryError,
     merkle,
-    node::{BlockId, FinalBlock, Node, Reply, Request, Response, SubmitError, TransactionState},
+    node::{BlockId, FinalBlock, Node, POOL_LIST_MAX, Reply, Request, Response, SubmitError, TransactionState},
     storage::StorageError,
 };
 use tokio::sync::mpsc;
@@ -90,7 +90,7 @@ impl Back {
         };
         let (submission, error) = match rejected {
             mpsc::error::TrySendError::Full(submission) => {
-                let pool = self.shared.pool().status();
+                let pool = self.shared.pool().status(0);
                 let error =
                     SubmitError::PoolFull { count: pool.count, bytes: pool.bytes, retry_after_ms: INTAKE_RETRY_MS };
                 (submission, error)
@@ -116,7 +116,7 @@ impl Back {
             }
             Request::Block(id) => Response::Block(self.block(&view, id)?.map(Box::new)),
             Request::Transaction(id) => Response::Transaction(self.transaction(&view, &id)?),
-            Request::Pool => Response::Pool(shared.pool().status()),
+            Request::Pool => Response::Pool(shared.pool().status(POOL_LIST_MAX)),
             Request::Evidence => Response::Evidence(shared.evidence()),
             Request::Query { path, params } => Response::Query(self.query(&view, &path, &params)),
             Request::Metrics => {

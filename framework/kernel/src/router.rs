@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use quorate::{
-    Height, PeerId,
+    Height, PeerId, ValidatorIndex,
     discovery::DiscoveryEvent,
     transport::{Class, TransportCommand, TransportEvent},
 };
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::{
     core::{Control, Envelope},
     intake::{self, Submission},
+    named::Framed,
     requests,
     shared::Shared,
     wire::Message,
@@ -101,17 +102,44 @@ impl Router {
                     self.shared.metrics.messages_dropped.inc();
                     return Some(());
                 }
-                self.messages.send(Envelope { from, validator, bytes }).await.ok()
+                match Framed::decode(&bytes) {
+                    Some(framed) => self.consensus(from, validator, framed).await,
+                    None => self.no_message(from).await,
+                }
             }
             TransportEvent::Message { from, bytes, .. } => match Message::decode(&bytes) {
                 Some(message) => self.message(from, message).await,
-                None => {
-                    let reason = "sent bytes that are no message".into();
-                    let command = TransportCommand::Disconnect { peer: from, reason, ban_ms: BAN_MS };
-                    self.transport.send(command).await.ok()
-                }
+                None => self.no_message(from).await,
             },
             _ => Some(()),
+        }
+    }
+
+    async fn no_message(&self, from: PeerId) -> Option<()> {
+        let reason = "sent bytes that are no message".into();
+        self.transport.send(TransportCommand::Disconnect { peer: from, reason, ban_ms: BAN_MS }).await.ok()
+    }
+
+    async fn consensus(&self, from: PeerId, validator: Option<ValidatorIndex>, framed: Framed) -> Option<()> {
+        let reply = |bytes| TransportCommand::Send { to: from, class: Class::Consensus, bytes };
+        match framed {
+            Framed::Whole(bytes) => self.messages.send(Envelope { from, validator, bytes }).await.ok(),
+            Framed::Named(named) => {
+                let message = self.shared.names().read(&named, |id| self.shared.pool().get(id).cloned());
+                let Some(bytes) = message else {
+                    self.shared.metrics.messages_wanted.inc();
+                    return self.transport.send(reply(Framed::wanted(named.digest()))).await.ok();
+                };
+                self.shared.metrics.messages_named.inc();
+                self.messages.send(Envelope { from, validator, bytes }).await.ok()
+            }
+            Framed::Wanted(digest) => {
+                let given = self.shared.names().give(&digest, from);
+                match given {
+                    Some(bytes) => self.transport.send(reply(bytes)).await.ok(),
+                    None => Some(()),
+                }
+            }
         }
     }
 

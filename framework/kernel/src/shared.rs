@@ -18,6 +18,7 @@ use crate::{
     checked::Checked,
     ledger::{Ledger, View},
     metrics::Metrics,
+    named::Names,
     pool::Pool,
 };
 
@@ -131,6 +132,7 @@ pub(crate) struct Shared {
     peers: Mutex<PeerTable>,
     board: Mutex<Board>,
     checked: Mutex<Checked>,
+    names: Mutex<Names>,
     /// The last field, dropped after the store: whoever waits at the other end knows that it is closed.
     _held: oneshot::Sender<Infallible>,
 }
@@ -155,6 +157,7 @@ impl Shared {
             peers: Mutex::default(),
             board: Mutex::default(),
             checked: Mutex::default(),
+            names: Mutex::default(),
             _held: held,
         }
     }
@@ -177,6 +180,11 @@ impl Shared {
 
     pub(crate) fn checked(&self) -> MutexGuard<'_, Checked> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Messages which were named. The pool may be locked while this is, not the other way round.
+    pub(crate) fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a transaction's costly check was done here before.
@@ -213,8 +221,7 @@ impl Shared {
                 peer.name.clone_from(&one.name);
             }
         }
-        let mut pool = self.pool().status();
-        pool.transactions.clear();
+        let pool = self.pool().status(0);
         let (status, detail) = health(&board, view.tip.height);
         NodeStatus {
             name: self.who.name.clone(),
@@ -234,7 +241,7 @@ impl Shared {
             peers,
             refused,
             pool,
-            evidence: self.evidence().len() as u64,
+            evidence: view.evidence_count(),
             uptime_s: self.clock.now().0 / 1_000_000,
         }
     }

@@ -1,7 +1,7 @@
 //! What kernels say to each other, beside consensus: transactions, evidence, how high they are, and blocks.
 //!
-//! Consensus messages are the whole payload of [`Class::Consensus`](quorate::transport::Class). The other classes carry a tag byte
-//! and lists of (length:u32le, bytes).
+//! The payload of [`Class::Consensus`](quorate::transport::Class) is described in `named`. The other classes carry a tag byte and
+//! lists of (length:u32le, bytes).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate::{Hash, Height, transport::MESSAGE_BYTES_MAX};
