@@ -74,9 +74,14 @@ fn a_run_that_shall_stop_does() {
 
 /// What `quorate bench` prints as JSON; its network is made in the working directory, and nothing is left behind there.
 fn bench(arguments: &[&str]) -> serde_json::Value {
+    bench_for("1", arguments)
+}
+
+/// The same for so many seconds.
+fn bench_for(seconds: &str, arguments: &[&str]) -> serde_json::Value {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"));
-    command.arg("bench").args(arguments).args(["--seconds", "1", "--warm-up", "0", "--json"]);
+    command.arg("bench").args(arguments).args(["--seconds", seconds, "--warm-up", "0", "--json"]);
     let output = command.env_remove("RUST_LOG").current_dir(directory.path()).output().unwrap();
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "files are left behind");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -94,6 +99,7 @@ fn the_bench_command_drives_a_network_in_each_way() {
         (vec!["--rate", "50", "--bytes", "100"], "open", "kv"),
         (vec!["--rate", "20", "--kind", "ballots"], "open", "ballots"),
         (vec!["--clients", "2", "--validators", "4", "--fault-model", "byzantine"], "closed", "kv"),
+        (vec!["--clients", "8", "--storage", "fjall"], "closed", "kv"),
     ] {
         let outcome = bench(&[&["--make-network"], arguments.as_slice()].concat());
         assert_eq!((outcome["mode"].as_str(), outcome["kind"].as_str()), (Some(mode), Some(kind)), "{outcome}");
@@ -102,8 +108,32 @@ fn the_bench_command_drives_a_network_in_each_way() {
         }
         assert!(number(&outcome, "p50_ms") <= number(&outcome, "p99_ms"), "{outcome}");
         assert_eq!((outcome["unfinished"].as_u64(), outcome["refused"].as_u64()), (Some(0), Some(0)), "{outcome}");
+        let store = if arguments.contains(&"fjall") { "fjall" } else { "redb" };
+        assert_eq!(outcome["storage"], store, "{outcome}");
         let nodes = outcome["nodes"].as_array().unwrap();
         assert_eq!(nodes.len(), if arguments.contains(&"4") { 4 } else { 3 });
+    }
+}
+
+/// The others go on at the moment at which one is killed, in each way of a load, and it has all blocks again when it starts.
+#[test]
+fn the_bench_command_stops_a_validator_and_starts_it_again() {
+    for arguments in [["--clients", "8"], ["--rate", "50"]] {
+        // Longer than the timeout of a turn of the one that is gone.
+        let outcome = bench_for("4", &[&["--make-network", "--stop-one"], arguments.as_slice()].concat());
+        let stopped = &outcome["stopped"];
+        let number = |key: &str| stopped[key].as_f64().unwrap_or_else(|| panic!("{key}: {outcome}"));
+        assert_eq!(stopped["name"], "validator-3", "{outcome}");
+        for key in ["before_per_s", "after_per_s", "missed_blocks", "caught_up_s", "caught_up_blocks_per_s"] {
+            assert!(number(key) > 0.0, "{key}: {outcome}");
+        }
+        assert_eq!(stopped["after_per_s"], outcome["final_per_s"], "{outcome}");
+        assert!((number("after_of_before") * number("before_per_s") / number("after_per_s") - 1.0).abs() < 1e-9);
+        // Figures are of the others alone, and each of them made blocks.
+        let names: Vec<&str> =
+            outcome["nodes"].as_array().unwrap().iter().filter_map(|node| node["name"].as_str()).collect();
+        assert_eq!(names, ["validator-1", "validator-2"], "{outcome}");
+        assert_eq!(outcome["unfinished"], 0, "{outcome}");
     }
 }
 
@@ -123,6 +153,10 @@ fn the_bench_command_searches_for_the_highest_rate() {
 #[test]
 fn what_cannot_be_measured_is_said_before_anything_runs() {
     for (arguments, code, told) in [
+        (["--stop-one", "--validators=2"], 1, "2 validators in crash do not go on without one"),
+        (["--stop-one", "--clients=501"], 1, "501 clients at 2 validators"),
+        (["--stop-one", "--saturate"], 2, "the argument '--stop-one' cannot be used with '--saturate'"),
+        (["--storage", "rocks"], 70, "this program has no storage plugin `rocks`; it has: "),
         (["--clients", "751"], 1, "751 clients at 3 validators: a validator takes 250 of them at most"),
         (["--rate", "0.4"], 1, "at 0.4 a second none may be due in 1 s"),
         (["--plot", "/nowhere/knee.svg"], 74, "/nowhere/knee.svg: No such file or directory"),

@@ -43,39 +43,41 @@ const LOG_LINES: usize = 20;
 
 /// What the validators of a network agree on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rules {
+pub(crate) struct Rules<'a> {
     pub(crate) validators: u16,
     pub(crate) block_interval_ms: u64,
     pub(crate) fault_model: &'static str,
     pub(crate) delta_ms: u64,
     pub(crate) transactions_max: usize,
     pub(crate) application: &'static str,
+    pub(crate) storage: &'a str,
 }
 
-impl Rules {
+impl Rules<'static> {
     /// Nobody waits for a bound on delays.
-    pub(crate) const CRASH: Rules = Rules {
+    pub(crate) const CRASH: Self = Rules {
         validators: VALIDATORS,
         block_interval_ms: 0,
         fault_model: "crash",
         delta_ms: 400,
         transactions_max: 4096,
         application: "kv",
+        storage: "redb",
     };
 
     /// The default of three validators: every vote waits `delta_ms`.
-    pub(crate) const BYZANTINE_SYNC: Rules = Rules { fault_model: "byzantine-sync", ..Rules::CRASH };
+    pub(crate) const BYZANTINE_SYNC: Self = Rules { fault_model: "byzantine-sync", ..Rules::CRASH };
 
     /// Elections.
-    pub(crate) const VOTING: Rules = Rules { application: "voting", ..Rules::CRASH };
+    pub(crate) const VOTING: Self = Rules { application: "voting", ..Rules::CRASH };
 
     /// One transaction a block.
-    pub(crate) const ONE_BY_ONE: Rules = Rules { transactions_max: 1, ..Rules::CRASH };
+    pub(crate) const ONE_BY_ONE: Self = Rules { transactions_max: 1, ..Rules::CRASH };
 }
 
-/// A running process, ended with this value.
+/// A running process, killed and waited for with this value.
 #[derive(Debug)]
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
     /// Ends its standard input, at which a node stops in order; waits for it.
@@ -126,6 +128,8 @@ pub(crate) struct Network {
     // Before the directory: processes end first.
     bootnode: Node,
     validators: Vec<Node>,
+    /// How many of the validators a load goes to, from the first on.
+    loaded: usize,
     backend: Node,
     program: PathBuf,
     stop: Stop,
@@ -165,7 +169,7 @@ fn command(program: &Path) -> Command {
 
 impl Network {
     /// Writes a network; nothing runs yet.
-    pub(crate) fn make(options: &Options, stop: &Stop, rules: Rules) -> Result<Self, BenchError> {
+    pub(crate) fn make(options: &Options, stop: &Stop, rules: Rules<'_>) -> Result<Self, BenchError> {
         let parent = &options.directory;
         fs::create_dir_all(parent).map_err(io(parent.display().to_string()))?;
         let directory = tempfile::Builder::new()
@@ -184,7 +188,7 @@ impl Network {
                 "--delta-ms",
                 &rules.delta_ms.to_string(),
             ])
-            .args(["--application", rules.application])
+            .args(["--application", rules.application, "--storage", rules.storage])
             .args(["--ports-from", &from.to_string(), "--dir"])
             .arg(&net)
             .output()
@@ -212,6 +216,7 @@ impl Network {
         Ok(Self {
             backend,
             bootnode,
+            loaded: usize::from(rules.validators),
             validators,
             program: options.program.clone(),
             stop: stop.clone(),
@@ -223,7 +228,7 @@ impl Network {
     }
 
     /// Writes a network and starts all of it; every validator is connected to every other.
-    pub(crate) fn running(options: &Options, stop: &Stop, rules: Rules) -> Result<Self, BenchError> {
+    pub(crate) fn running(options: &Options, stop: &Stop, rules: Rules<'_>) -> Result<Self, BenchError> {
         Self::running_with(options, stop, rules, None)
     }
 
@@ -231,7 +236,7 @@ impl Network {
     pub(crate) fn running_with(
         options: &Options,
         stop: &Stop,
-        rules: Rules,
+        rules: Rules<'_>,
         library: Option<&Path>,
     ) -> Result<Self, BenchError> {
         let mut network = Self::make(options, stop, rules)?;
@@ -259,6 +264,21 @@ impl Network {
 
     pub(crate) fn validators(&self) -> &[Node] {
         &self.validators
+    }
+
+    /// Those to which a load goes, and which are watched meanwhile.
+    pub(crate) fn loaded(&self) -> &[Node] {
+        self.validators.get(..self.loaded).unwrap_or(&self.validators)
+    }
+
+    /// Lets loads go to so many validators, from the first on.
+    pub(crate) fn load_only(&mut self, count: usize) {
+        self.loaded = count;
+    }
+
+    /// Takes a validator's process out of the network. It ends at once, as by `kill -9`, with what is given back.
+    pub(crate) fn take_process(&mut self, at: usize) -> Option<Process> {
+        self.validators.get_mut(at).and_then(|node| node.process.take())
     }
 
     pub(crate) fn validator(&self, at: usize) -> Result<&Node, BenchError> {
@@ -318,6 +338,7 @@ impl Network {
         Ok(Self {
             bootnode: of_role("bootnode").pop().unwrap_or_else(nobody),
             backend: of_role("gateway").pop().unwrap_or_else(nobody),
+            loaded: validators.len(),
             validators,
             program: PathBuf::new(),
             stop: stop.clone(),
@@ -403,8 +424,7 @@ impl Network {
 
     /// Ends a validator at once, as `kill -9` does.
     pub(crate) fn kill_validator(&mut self, at: usize) {
-        // A process that is dropped is killed and waited for.
-        drop(self.validators.get_mut(at).and_then(|node| node.process.take()));
+        drop(self.take_process(at));
     }
 
     /// Waits until a validator says that it is ready.
@@ -470,7 +490,7 @@ fn toml_string(text: &str) -> String {
 }
 
 /// Sets what `init` has no option for; returns the chain's id.
-fn agree(genesis: &Path, rules: Rules) -> Result<ChainId, BenchError> {
+fn agree(genesis: &Path, rules: Rules<'_>) -> Result<ChainId, BenchError> {
     let name = genesis.display().to_string();
     let text = fs::read_to_string(genesis).map_err(io(name.clone()))?;
     let old = "block_transactions_max = 32\n";

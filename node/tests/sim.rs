@@ -1,6 +1,6 @@
 //! `quorate sim` as its users meet it: what it finds, how it says so, and that it can be run again.
 
-#![expect(clippy::unwrap_used, reason = "a test that can not go on fails")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that can not go on fails")]
 
 use std::{
     fs,
@@ -253,4 +253,120 @@ fn an_outsiders_consensus_is_broken_on_purpose_and_the_timeline_shows_where() {
     for line in lines {
         assert!(told.lines().any(|known| known.trim() == line.trim()), "the guide shows `{line}`, but it said\n{told}");
     }
+}
+
+/// The networks that `sim latency` tells of.
+fn latencies(arguments: &[&str]) -> Vec<Value> {
+    let output = sim(&[&["latency", "--consensus", "poa", "--blocks", "20", "--json"], arguments].concat());
+    assert_eq!(code(&output), 0, "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    json(&output)["networks"].as_array().unwrap().clone()
+}
+
+fn number(of: &Value, key: &str) -> f64 {
+    of[key].as_f64().unwrap_or_else(|| panic!("{key}: {of}"))
+}
+
+#[test]
+fn latency_is_that_of_the_hops_and_the_same_for_a_seed() {
+    let with_seed = |seed: &str| {
+        let models = ["--fault-model", "crash,byzantine,byzantine-sync", "--validators", "3,4,7"];
+        let asked = [&models[..], &["--delays", "10-80", "--transactions", "1,64", "--seed", seed]].concat();
+        let output = sim(&[&["latency", "--consensus", "poa", "--blocks", "20", "--json"], asked.as_slice()].concat());
+        assert_eq!(code(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let first = with_seed("1");
+    assert_eq!(first, with_seed("1"), "a seed gives the same bytes");
+    assert_ne!(first, with_seed("2"));
+    let told: Value = serde_json::from_slice(&first).unwrap();
+    let networks = told["networks"].as_array().unwrap();
+    assert_eq!(networks.len(), 3 * 3 * 2);
+    for network in networks {
+        if network["block_transactions"] == 1 {
+            let (found, hops) = (number(network, "p50_ms"), number(network, "hops_p50_ms"));
+            assert!((found - hops).abs() < 0.01, "{network}");
+            assert_eq!(network["transactions"], network["blocks"], "{network}");
+        } else {
+            assert_eq!(network["transactions"].as_u64(), Some(20 * 64), "a block is not full: {network}");
+        }
+        assert!(number(network, "messages_per_block") > 1.0 && number(network, "bytes_per_block") > 100.0, "{network}");
+        assert_eq!(network["later_rounds"], 0, "{network}");
+    }
+}
+
+/// Where all delays are the same, a transaction at another validator than the leader takes four of them, and Delta where the model waits for it.
+#[test]
+fn each_part_of_a_networks_latency_can_be_seen() {
+    let one = |arguments: &[&str]| {
+        let asked = [&["--validators", "4", "--delays", "10", "--transactions", "1"], arguments].concat();
+        latencies(&asked).remove(0)
+    };
+    let takes = |arguments: &[&str], ms: f64| {
+        let network = one(arguments);
+        assert!((number(&network, "p99_ms") - ms).abs() < 0.01, "{ms} ms: {network}");
+    };
+    takes(&["--fault-model", "byzantine"], 40.0);
+    takes(&["--fault-model", "byzantine-sync", "--delta-ms", "100"], 140.0);
+    takes(&["--disk-ms", "5"], 40.0 + 4.0 * 5.0);
+    let lost = one(&["--loss-permille", "50"]);
+    assert!(number(&lost, "p99_ms") >= 240.0, "{lost}");
+    let full = |arguments: &[&str]| {
+        let asked = [&["--validators", "4", "--delays", "10", "--transactions", "256"], arguments].concat();
+        latencies(&asked).remove(0)
+    };
+    let (wide, narrow) = (full(&[]), full(&["--bandwidth-mbit", "20"]));
+    assert!(number(&narrow, "blocks_per_s") < 0.7 * number(&wide, "blocks_per_s"), "{narrow} {wide}");
+    // What was sent went over the line: no more than 20 Mbit a second of each.
+    let sent = number(&narrow, "bytes_per_block") * number(&narrow, "blocks_per_s") * 8.0 / 1e6;
+    assert!((10.0..21.0).contains(&sent), "{sent} Mbit/s: {narrow}");
+}
+
+/// A round of the one that is gone ends by a timeout; the others go on.
+#[test]
+fn with_one_stopped_its_turns_take_a_timeout() {
+    let asked = ["--validators", "3,4", "--stop-one", "--transactions", "1", "--timeout-ms", "700"];
+    for network in latencies(&asked) {
+        let (validators, later) = (number(&network, "validators"), number(&network, "later_rounds"));
+        assert_eq!(number(&network, "running"), validators - 1.0, "{network}");
+        assert!((later - 20.0 / validators).abs() <= 1.0, "{network}");
+        assert!(number(&network, "p50_ms") < 200.0 && number(&network, "p99_ms") > 700.0, "{network}");
+    }
+}
+
+#[test]
+fn a_network_whose_latency_can_not_be_told_is_refused_before_it_runs() {
+    for (arguments, expected) in [
+        (vec!["latency"], "--consensus"),
+        (vec!["latency", "--consensus", "poa", "--validators", "62"], "1 to 61"),
+        (vec!["latency", "--consensus", "poa", "--transactions", "0"], "1 to 4096"),
+        (vec!["latency", "--consensus", "poa", "--delays", "moon"], "`moon` is no time"),
+        (vec!["latency", "--consensus", "poa", "--delays", "20-10"], "the shorter delay comes first"),
+        (vec!["latency", "--consensus", "poa", "--bytes", "4"], "5 to 4096"),
+        (
+            vec!["latency", "--consensus", "poa", "--stop-one", "--fault-model", "byzantine", "--validators", "3"],
+            "3 validators in byzantine do not go on without one",
+        ),
+        (
+            vec![
+                "latency",
+                "--consensus",
+                "poa",
+                "--delays",
+                "world",
+                "--fault-model",
+                "byzantine-sync",
+                "--delta-ms",
+                "150",
+            ],
+            "byzantine-sync needs more than world (40-150 ms)",
+        ),
+        (vec!["--seeds", "3", "latency", "--consensus", "poa"], "cannot be used with"),
+    ] {
+        let output = sim(&arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), 2, "{arguments:?}: {stderr}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+    }
+    let follower = sim(&["latency", "--consensus", "follower"]);
+    assert_eq!(code(&follower), 1);
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{
     CLIENTS_PER_VALIDATOR_MAX,
     outcome::{NodeUse, Outcome},
-    resources::Watch,
+    resources::{Watch, store_of},
     stock::{Kind, Stock},
     tally::{Tally, Times, Window},
 };
@@ -276,23 +276,33 @@ fn refused(body: &[u8]) -> Result<Vec<usize>, BenchError> {
     Ok(places)
 }
 
-/// Runs a load: `warm_up`, then `time` of which figures are taken, then a wait for what is under way.
+/// How long a load runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Length {
+    /// Before figures are taken.
+    pub(crate) warm_up: Duration,
+    /// While they are.
+    pub(crate) time: Duration,
+}
+
+/// Runs a load: the warm-up, then the time of which figures are taken, which begins with `event`, then a wait for what is under way.
 pub(crate) fn drive(
     network: &Network,
     stock: &Stock,
     mode: Mode,
-    warm_up: Duration,
-    time: Duration,
+    length: Length,
+    event: impl FnOnce() -> Result<(), BenchError>,
 ) -> Result<Outcome, BenchError> {
+    let Length { warm_up, time } = length;
     let first = network.validator(0)?;
     let mut follower = Follower::subscribe(first.rpc, network.stop())?;
     let mut connections = Vec::new();
     let count = match mode {
         Mode::Closed(clients) => clients,
-        Mode::Open(_) => CONNECTIONS * network.validators().len(),
+        Mode::Open(_) => CONNECTIONS * network.loaded().len(),
     };
     for at in 0..count {
-        connections.push(network.validator(at % network.validators().len())?.connect()?);
+        connections.push(network.validator(at % network.loaded().len().max(1))?.connect()?);
     }
     let length = warm_up + time;
     let driven = Driven::begin(stock, mode, length);
@@ -318,6 +328,7 @@ pub(crate) fn drive(
         };
         let measured = wait(warm_up, "the warm-up").and_then(|()| {
             let watch = Watch::begin(network)?;
+            event()?;
             wait(length, "the load").and_then(|()| watch.end(network))
         });
         // What was due in time is still sent, so that none is left out because the ones before it were slow.
@@ -367,6 +378,7 @@ fn outcome(network: &Network, driven: &Driven<'_>, mode: Mode, window: Window, n
         mode: if matches!(mode, Mode::Closed(_)) { "closed" } else { "open" },
         kind: driven.stock.kind,
         validators: network.validators().len(),
+        storage: network.validators().first().and_then(|node| store_of(network, node)),
         clients: if let Mode::Closed(clients) = mode { Some(clients) } else { None },
         rate: if let Mode::Open(rate) = mode { Some(rate) } else { None },
         seconds,
@@ -389,6 +401,7 @@ fn outcome(network: &Network, driven: &Driven<'_>, mode: Mode, window: Window, n
         fsyncs_per_block: fsyncs.map(|of_each| of_each.iter().sum::<f64>() / of_each.len().max(1) as f64),
         transactions_per_block: if blocks > 0 { tally.finals as f64 / blocks as f64 } else { 0.0 },
         nodes,
+        stopped: None,
         steps: Vec::new(),
         knee_per_s: None,
         failed: None,

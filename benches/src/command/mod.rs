@@ -10,6 +10,7 @@ mod plot;
 mod resources;
 mod saturate;
 mod stock;
+mod stop_one;
 mod tally;
 
 use std::{path::PathBuf, time::Duration};
@@ -22,7 +23,7 @@ use crate::{
 };
 
 pub use drive::Mode;
-pub use outcome::{NodeUse, Outcome, Step};
+pub use outcome::{NodeUse, Outcome, Step, Stopped};
 pub use plot::svg;
 
 /// Validators of a made network at most.
@@ -53,6 +54,8 @@ pub struct Bench {
     pub warm_up: Duration,
     /// Bytes of each value written; ballots have the length that their election gives them.
     pub bytes: usize,
+    /// Whether the last validator of a made network is killed under a steady load, and started again after it.
+    pub stop_one: bool,
 }
 
 /// A network.
@@ -72,6 +75,8 @@ pub enum Target {
         transactions_max: usize,
         /// `kv` or `voting`.
         application: &'static str,
+        /// The store of every node, by the plugin's name.
+        storage: String,
         /// The program.
         program: PathBuf,
         /// Where its folder is made.
@@ -89,16 +94,23 @@ pub enum Load {
 }
 
 impl Bench {
+    pub(crate) fn length(&self) -> drive::Length {
+        drive::Length { warm_up: self.warm_up, time: self.time }
+    }
+
     /// Runs it; `progress` is told what is being done.
     ///
     /// # Errors
     ///
     /// [`BenchError`]; nothing is left running then that was started here.
     pub fn run(&self, stop: &Stop, progress: &mut dyn FnMut(&str)) -> Result<Outcome, BenchError> {
-        if let (Target::Make { validators, .. }, Load::Steady(mode)) = (&self.target, self.load) {
-            mode.check(usize::from(*validators), self.time)?;
+        if self.stop_one {
+            stop_one::check(self)?;
         }
-        let network = match &self.target {
+        if let (Target::Make { validators, .. }, Load::Steady(mode)) = (&self.target, self.load) {
+            mode.check(usize::from(*validators) - usize::from(self.stop_one), self.time)?;
+        }
+        let mut network = match &self.target {
             Target::Running(directory) => Network::attach(directory, stop)?,
             Target::Make {
                 validators,
@@ -106,6 +118,7 @@ impl Bench {
                 block_interval_ms,
                 transactions_max,
                 application,
+                storage,
                 program,
                 directory,
             } => {
@@ -123,6 +136,7 @@ impl Bench {
                     fault_model,
                     transactions_max: *transactions_max,
                     application,
+                    storage,
                     ..Rules::CRASH
                 };
                 Network::running(&options, stop, rules)?
@@ -130,13 +144,14 @@ impl Bench {
         };
         let kind = stock::Kind::of(&network, self.bytes)?;
         match self.load {
+            Load::Steady(mode) if self.stop_one => stop_one::run(self, &mut network, mode, kind, progress),
             Load::Steady(mode) => {
                 mode.check(network.validators().len(), self.time)?;
                 let count = mode.transactions(self.warm_up + self.time, kind);
                 progress(&format!("{count} transactions are made"));
                 let stock = stock::Stock::new(&network, count, kind)?;
                 progress("the load runs");
-                drive::drive(&network, &stock, mode, self.warm_up, self.time)
+                drive::drive(&network, &stock, mode, self.length(), || Ok(()))
             }
             Load::Saturate => saturate::search(self, &network, kind, progress),
         }

@@ -41,6 +41,33 @@ pub struct Step {
     pub kept_up: bool,
 }
 
+/// A load from before one validator was stopped until that one has all blocks again. What stands beside it in the outcome is of the others, from the kill on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stopped {
+    /// Which.
+    pub name: String,
+    /// Final a second while it ran; the load went to the others then too.
+    pub before_per_s: f64,
+    /// Final a second from the moment at which it was killed.
+    pub after_per_s: f64,
+    /// The second in parts of the first.
+    pub after_of_before: f64,
+    /// To final while it ran.
+    pub before_p50_ms: f64,
+    /// The same.
+    pub before_p99_ms: f64,
+    /// The longest time to final while it ran.
+    pub before_max_ms: f64,
+    /// Blocks made without it.
+    pub missed_blocks: u64,
+    /// Seconds from its start again until it had all blocks.
+    pub caught_up_s: f64,
+    /// Blocks a second, from the first look at its height on.
+    pub caught_up_blocks_per_s: f64,
+    /// Transactions a second, by the mean of those in a block made without it; none where none was made while figures were taken.
+    pub caught_up_per_s: Option<f64>,
+}
+
 /// What a load showed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Outcome {
@@ -50,6 +77,9 @@ pub struct Outcome {
     pub kind: &'static str,
     /// How many validators.
     pub validators: usize,
+    /// The store of the first validator, where its file names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
     /// Of a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<usize>,
@@ -96,6 +126,9 @@ pub struct Outcome {
     pub transactions_per_block: f64,
     /// Each validator.
     pub nodes: Vec<NodeUse>,
+    /// Where one validator was stopped meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
     /// Of a saturation search: every rate that was tried.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
@@ -123,11 +156,28 @@ impl fmt::Display for Outcome {
             (_, Some(rate)) => format!("{rate:.0} a second, whether the network keeps up or not"),
             _ => "rising rates".into(),
         };
+        let store = self.storage.as_ref().map_or(String::new(), |name| format!(" with {name}"));
         writeln!(
             f,
-            "{} validators, {} of {} bytes, {how}, {:.1} s",
+            "{} validators{store}, {} of {} bytes, {how}, {:.1} s",
             self.validators, self.kind, self.transaction_bytes, self.seconds
         )?;
+        if let Some(stopped) = &self.stopped {
+            writeln!(
+                f,
+                "before     {:>9.0} /s   p50 {:.2} ms, p99 {:.2} ms, longest {:.1} ms; the load went to the same {} validators",
+                stopped.before_per_s,
+                stopped.before_p50_ms,
+                stopped.before_p99_ms,
+                stopped.before_max_ms,
+                self.nodes.len()
+            )?;
+            writeln!(
+                f,
+                "{} is killed: what follows is of the others from then on, {:.2} of the rate before",
+                stopped.name, stopped.after_of_before
+            )?;
+        }
         writeln!(
             f,
             "final      {:>9.0} /s   {} in all, {:.1} in a block",
@@ -156,6 +206,17 @@ impl fmt::Display for Outcome {
                 f,
                 "{:<12} CPU {:>4.0} %   memory {:>6.1} MiB   written {:>7.1} MiB   {fsyncs} fsyncs a block",
                 node.name, node.cpu_percent, node.rss_mib_max, node.written_mib
+            )?;
+        }
+        if let Some(stopped) = &self.stopped {
+            writeln!(
+                f,
+                "{} starts again: caught up with {} blocks after {:.2} s, at {:.0} blocks /s, {} transactions /s",
+                stopped.name,
+                stopped.missed_blocks,
+                stopped.caught_up_s,
+                stopped.caught_up_blocks_per_s,
+                stopped.caught_up_per_s.map_or("?".into(), |rate| format!("{rate:.0}"))
             )?;
         }
         for step in &self.steps {

@@ -52,7 +52,7 @@ impl Drop for Watch {
 
 impl Watch {
     pub(crate) fn begin(network: &Network) -> Result<Self, BenchError> {
-        let pids: Vec<Option<u32>> = network.validators().iter().map(Node::pid).collect();
+        let pids: Vec<Option<u32>> = network.loaded().iter().map(Node::pid).collect();
         let over = Arc::new(AtomicBool::new(false));
         let (watched, ended) = (pids.clone(), Arc::clone(&over));
         let looking = std::thread::spawn(move || {
@@ -68,17 +68,17 @@ impl Watch {
             highest
         });
         let mut watch = Self { before: Vec::new(), pids, over, looking: Some(looking) };
-        watch.before = network.validators().iter().map(counters).collect::<Result<_, _>>()?;
+        watch.before = network.loaded().iter().map(counters).collect::<Result<_, _>>()?;
         Ok(watch)
     }
 
     /// What each validator used since.
     pub(crate) fn end(mut self, network: &Network) -> Result<Vec<NodeUse>, BenchError> {
-        let after = network.validators().iter().map(counters).collect::<Result<Vec<Counters>, _>>()?;
+        let after = network.loaded().iter().map(counters).collect::<Result<Vec<Counters>, _>>()?;
         self.over.store(true, Ordering::Relaxed);
         let highest = self.looking.take().map(JoinHandle::join).and_then(Result::ok);
         let highest = highest.ok_or_else(|| BenchError::answer("the look at memory panicked"))?;
-        let nodes = network.validators().iter().zip(&self.before).zip(&after).zip(&self.pids);
+        let nodes = network.loaded().iter().zip(&self.before).zip(&after).zip(&self.pids);
         Ok(nodes
             .map(|(((node, before), after), pid)| {
                 let took = after.at.saturating_duration_since(before.at).as_secs_f64();
@@ -127,9 +127,14 @@ fn written(pid: u32) -> Option<u64> {
 
 /// Of the store which the node's file names, where it is one that is known here.
 fn fsyncs_of_a_commit(network: &Network, node: &Node) -> Option<f64> {
-    let text = fs::read_to_string(network.file(&format!("{}.toml", node.name))).ok()?;
-    let store = store(&text)?;
+    let store = store_of(network, node)?;
     FSYNCS_OF_A_COMMIT.iter().find(|(name, _)| *name == store).map(|(_, count)| *count)
+}
+
+/// The plugin of a node's store, unless it is from a library.
+pub(crate) fn store_of(network: &Network, node: &Node) -> Option<String> {
+    let text = fs::read_to_string(network.file(&format!("{}.toml", node.name))).ok()?;
+    store(&text).map(str::to_owned)
 }
 
 /// The plugin under `[storage]`, in the way `quorate init` writes a node's file. One from a library is nobody's that is known.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Bench, Mode,
-    drive::drive,
+    drive::{Length, drive},
     outcome::{Outcome, Step},
     stock::{Kind, Stock},
 };
@@ -72,7 +72,7 @@ pub(crate) fn search(
         let mode = Mode::Open(rate);
         let stock = Stock::new(network, mode.transactions(WARM_UP + bench.time, kind), kind)?;
         wait_empty(network)?;
-        drive(network, &stock, mode, WARM_UP, bench.time)
+        drive(network, &stock, mode, Length { warm_up: WARM_UP, time: bench.time }, || Ok(()))
     })
 }
 

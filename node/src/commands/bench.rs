@@ -14,6 +14,7 @@ use quorate_bench::{
 };
 
 use crate::{
+    bundled,
     exit::{Exit, Failure},
     network::FaultModel,
     output,
@@ -25,6 +26,8 @@ Examples:
   quorate bench --make-network --seconds 10                    64 clients against three validators made for it
   quorate bench --make-network --rate 5000 --json              an open loop: 5000 a second, latency from when each was due
   quorate bench --make-network --saturate --plot knee.svg      the highest rate that is kept up with, and a picture
+  quorate bench --make-network --stop-one --clients 16         one validator is killed: the rate of the others, and its way back
+  quorate bench --make-network --storage fjall                 with another store
   quorate bench --network devnet --clients 16                  against the network that a devnet runs
   quorate bench --make-network --kind ballots --rate 300       ballots of an election
 
@@ -59,6 +62,9 @@ pub struct BenchArgs {
     /// What a made network is for [default: kv]
     #[arg(long, value_enum, value_name = "KIND", conflicts_with = "network")]
     pub kind: Option<Kind>,
+    /// The store of a made network: redb, fjall [default: redb]
+    #[arg(long, value_name = "NAME", conflicts_with = "network")]
+    pub storage: Option<String>,
     /// Where the files of a made network lie meanwhile: the disk whose fsyncs are measured [default: the working directory]
     #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true, conflicts_with = "network")]
     pub dir: PathBuf,
@@ -77,6 +83,9 @@ pub struct BenchArgs {
     /// Search for the highest rate that the network keeps up with: at which what waits does not grow and nothing is lost
     #[arg(long)]
     pub saturate: bool,
+    /// Kill the last validator of a made network under the load, which goes to the others, as in a run of the same length before; then start it again
+    #[arg(long, conflicts_with_all = ["network", "saturate"])]
+    pub stop_one: bool,
     /// Bytes of each value written
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub bytes: u32,
@@ -106,6 +115,9 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     if args.rate.is_some_and(|rate| !(0.1..=1e6).contains(&rate)) {
         return Err(Failure::usage("--rate must be 0.1 to 1000000"));
     }
+    if let Some(name) = &args.storage {
+        bundled::registry().storage(name).map_err(|known| bundled::missing("storage", name, &known))?;
+    }
     let program = std::env::current_exe().map_err(|error| Failure::failed(format!("this program: {error}")))?;
     let target = match &args.network {
         Some(directory) => Target::Running(directory.clone()),
@@ -115,6 +127,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             block_interval_ms: args.block_interval_ms,
             transactions_max: args.block_transactions_max as usize,
             application: if args.kind == Some(Kind::Ballots) { "voting" } else { "kv" },
+            storage: args.storage.clone().unwrap_or_else(|| "redb".into()),
             program,
             directory: args.dir.clone(),
         },
@@ -130,6 +143,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         time: Duration::from_secs(args.seconds),
         warm_up: Duration::from_secs(args.warm_up),
         bytes: args.bytes as usize,
+        stop_one: args.stop_one,
     };
     let stop = Stop::after(AROUND + Duration::from_secs(args.seconds.saturating_mul(20)));
     stop.on_signals().map_err(|error| Failure::failed(format!("signals can't be received: {error}")))?;

@@ -12,6 +12,7 @@ pub mod import;
 pub mod init;
 pub mod key;
 pub mod kv;
+pub mod latency;
 pub mod plugin;
 pub mod receipt;
 pub mod run;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{Args, builder::RangedU64ValueParser};
+use clap::{Args, Subcommand, builder::RangedU64ValueParser};
 use quorate::{Genesis, plugin::ConsensusPlugin};
 use quorate_testkit::sim::{
     Campaign, Coverage, Extent, Failure as Broken, FaultModel, Options, Plan, Report, Run, Schedule, drawing, plan_of,
@@ -14,6 +14,7 @@ use quorate_testkit::sim::{
 };
 use serde_json::{Value, json};
 
+use super::latency;
 use crate::{bundled, exit::Failure, libraries, output, progress::Progress};
 
 /// Examples for `--help`.
@@ -26,6 +27,7 @@ Examples:
   quorate sim --consensus ./libmine.so --seeds 1000
   quorate sim --schedule violation.json
   quorate sim --list
+  quorate sim latency --consensus poa --validators 4,13,49 --delays continent
 
 A seed and the same options give the same run on every machine, whatever --threads is; each seed takes its turn among the \
 scenarios. Exits with 1 at the first violation: it is shrunk to the faults that matter and told as a timeline.";
@@ -35,7 +37,11 @@ const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 /// Options of `sim`.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct SimArgs {
+    /// What to do instead of torturing.
+    #[command(subcommand)]
+    pub command: Option<SimCommand>,
     /// The consensus plugin, or a shared library that has one
     #[arg(long, value_name = "NAME|LIBRARY", required_unless_present_any = ["schedule", "list"])]
     pub consensus: Option<String>,
@@ -83,12 +89,23 @@ pub struct SimArgs {
     pub json: bool,
 }
 
+/// What `sim` does besides.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SimCommand {
+    /// Tell how long a transaction takes to be final in networks with real delays, and what it costs in messages
+    #[command(after_help = latency::EXAMPLES)]
+    Latency(Box<latency::LatencyArgs>),
+}
+
 /// Runs the command.
 ///
 /// # Errors
 ///
 /// [`Failure`]; [`Exit::Failed`](crate::exit::Exit::Failed) when a promise was broken.
 pub fn run(args: &SimArgs) -> Result<(), Failure> {
+    if let Some(SimCommand::Latency(args)) = &args.command {
+        return latency::run(args);
+    }
     if args.list {
         return list(args.json);
     }
@@ -124,17 +141,17 @@ pub fn run(args: &SimArgs) -> Result<(), Failure> {
 }
 
 /// The consensus that is tortured.
-struct Chosen {
-    plugin: Arc<dyn ConsensusPlugin>,
+pub(super) struct Chosen {
+    pub(super) plugin: Arc<dyn ConsensusPlugin>,
     /// Its own name.
-    name: String,
+    pub(super) name: String,
     /// The library that it is from, as the command line or a schedule says.
     library: Option<String>,
 }
 
 impl Chosen {
     /// `wanted` is the name of a plugin of this program, or a path; `name` says which plugin of the library there.
-    fn find(wanted: &str, name: Option<&str>) -> Result<Self, Failure> {
+    pub(super) fn find(wanted: &str, name: Option<&str>) -> Result<Self, Failure> {
         if is_library(wanted) {
             return Self::of_library(wanted, name);
         }

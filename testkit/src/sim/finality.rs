@@ -98,6 +98,7 @@ impl World {
         };
         let new_tip = actor.chain.tip();
         self.post(self.now, Item::Answer { actor: at, life, event: Box::new(event) });
+        self.committed_measured(at, block);
         self.say_height(at);
         if honest {
             self.attack(|adversary, grip| adversary.committed(grip, node, new_tip));

@@ -42,6 +42,10 @@ impl World {
             actor.memory.held.push(item);
             return;
         }
+        if let Some(until_us) = self.waits_for_disk(at) {
+            return self.post(until_us, item);
+        }
+        let Some(actor) = self.actors.get_mut(at) else { return };
         // A message or timer waits until the engine knows of a block that has just become final; answers do not.
         if actor.memory.untold_commit && !matches!(item, Item::Answer { .. }) {
             return self.post(self.now, item);
@@ -52,7 +56,7 @@ impl World {
             Item::Answer { event, .. } => self.answer(at, *event),
             Item::Judge { block, limits, .. } => self.check(at, &block, limits),
             Item::Connect { node, .. } => self.connect(at, node),
-            Item::Learn { transaction, .. } => self.learn(at, transaction),
+            Item::Learn { transaction, .. } => self.learn(at, vec![transaction]),
             Item::Tick { .. } => self.tick(at),
             Item::Take { .. } => self.take_next_block(at),
             _ => {}
@@ -83,10 +87,11 @@ impl World {
         self.step(at, event);
     }
 
-    fn learn(&mut self, at: usize, transaction: Bytes) {
+    pub(crate) fn learn(&mut self, at: usize, transactions: Vec<Bytes>) {
         let Some(actor) = self.actors.get_mut(at) else { return };
-        if !actor.chain.has(&transaction) {
-            actor.memory.pool.insert(transaction);
+        let mut fresh = transactions.into_iter().filter(|transaction| !actor.chain.has(transaction)).peekable();
+        if fresh.peek().is_some() {
+            actor.memory.pool.extend(fresh);
             self.tell_work(at);
         }
     }
@@ -127,6 +132,7 @@ impl World {
     }
 
     pub(crate) fn carry_out(&mut self, at: usize, actions: Vec<Action>) {
+        self.wait_for_disk(at, &actions);
         let Some(actor) = self.actors.get_mut(at) else { return };
         let cut = |after: u8| usize::from(after) % (actions.len() + 1);
         let dies_after = actor.armed.filter(|_| !actions.is_empty()).map(|armed| cut(armed.after));

@@ -2,7 +2,7 @@
 //!
 //! | transaction | does |
 //! |---|---|
-//! | `t` number:u32be | nothing, once |
+//! | `t` number:u32be | nothing, once; in a measured network zeros follow, so that it has its bytes |
 //! | `v` node:u16be number:u32be | the node joins the validators or leaves them; only the first in a block counts |
 //! | anything else | makes its block invalid |
 
@@ -17,6 +17,9 @@ use quorate::{
     consensus::{BlockLimits, Tip, Verdict},
     merkle,
 };
+
+/// Bytes of a transaction which only counts.
+pub(crate) const PLAIN_BYTES: usize = 5;
 
 /// Pieces of evidence that one simulated block carries at most.
 const EVIDENCE_MAX: usize = 4;
@@ -100,6 +103,8 @@ pub(crate) struct Rules {
     pub(crate) members: Vec<Validator>,
     /// Validators at least.
     pub(crate) fewest: usize,
+    /// Bytes of a transaction which only counts.
+    pub(crate) transaction_bytes: usize,
 }
 
 /// What a proposer puts into a block.
@@ -220,7 +225,10 @@ impl Rules {
             return Err("its creator is not a validator".into());
         }
         let transactions = block.transactions();
-        let unknown = |tx: &&Bytes| !matches!(tx.as_ref(), [b't', _, _, _, _] | [b'v', _, _, _, _, _, _]);
+        let unknown = |tx: &&Bytes| match tx.as_ref() {
+            [b't', ..] => tx.len() != self.transaction_bytes,
+            other => !matches!(other, [b'v', _, _, _, _, _, _]),
+        };
         if let Some(bad) = transactions.iter().find(unknown) {
             return Err(format!("transaction {bad:?} can't be executed"));
         }

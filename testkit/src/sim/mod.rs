@@ -10,13 +10,15 @@
 //! ```
 //!
 //! Reading order: [`scenario`], [`plan`], [`checks`], then `world` (the loop), `kernel` and `finality` (actions), `network`, `happen` (faults),
-//! [`adversary`]; [`campaign`] and [`shrink`]; [`scenarios`] for any plugin; [`drawing`].
+//! [`adversary`]; [`campaign`] and [`shrink`]; [`scenarios`] for any plugin; [`drawing`]. [`latency`] takes figures of networks without faults, whose
+//! parts beside the world are `meter` and `hops`.
 
 pub mod adversary;
 pub mod campaign;
 pub mod checks;
 pub mod drawing;
 pub mod engines;
+pub mod latency;
 pub mod plan;
 pub mod record;
 pub mod rng;
@@ -27,8 +29,10 @@ pub mod shrink;
 mod actor;
 mod finality;
 mod happen;
+mod hops;
 mod kernel;
 mod ledger;
+mod meter;
 mod network;
 mod setup;
 mod signer;
@@ -38,6 +42,7 @@ pub use adversary::{Adversary, Grip};
 pub use campaign::{Campaign, Extent, Failure, Options, Plan, Report, Schedule, plan_of, torture};
 pub use checks::{Breach, Inspector, Kinds};
 pub use engines::{Engines, Made};
+pub use latency::{Conditions, Figures};
 pub use record::{Coverage, Mark, Run, Violation};
 pub use rng::Rng;
 pub use scenario::{FaultModel, Faults, Kernel, Network, Scenario, SignerModel, Strategy};

@@ -133,6 +133,9 @@ impl World {
     }
 
     fn put_on_link(&mut self, at: usize, to: usize, wire: &Wire, hold_us: u64) {
+        if self.put_on_measured_link(at, to, wire) {
+            return;
+        }
         let Some(from) = self.actors.get(at).map(|actor| actor.node) else { return };
         let sent = Sent { lane: at, at_us: self.now };
         if self.is_cut(from, to) {
@@ -215,6 +218,7 @@ impl World {
             }
             Wire::Blocks(height, blocks) => self.blocks_came(at, from, height, blocks),
             Wire::Evidence(bytes) => self.evidence(at, bytes, false),
+            Wire::Transactions(list) => self.learn(at, list),
         }
     }
 
@@ -405,6 +409,7 @@ fn content(wire: &Wire) -> u64 {
         Wire::Status(height) => hash.mix(&[2, height.0]),
         Wire::Ask(height) => hash.mix(&[3, height.0]),
         Wire::Blocks(height, blocks) => hash.mix(&[4, height.0, blocks.len() as u64]),
+        Wire::Transactions(list) => hash.mix(&[5, list.len() as u64]),
     }
     hash.hash()
 }

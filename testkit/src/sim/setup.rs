@@ -13,7 +13,7 @@ use super::{
     actor::{Actor, Memory},
     adversary::Puppet,
     checks::Checks,
-    ledger::{Chain, Rules},
+    ledger::{Chain, PLAIN_BYTES, Rules},
     plan,
     record::{Coverage, Trace},
     rng::Rng,
@@ -72,7 +72,12 @@ impl World {
         let genesis =
             Tip { height: Height::GENESIS, hash: Hash::new(*context.chain_id.as_bytes()), time: Timestamp(GENESIS_MS) };
         let chain = Chain::new(genesis, context.validators.clone());
-        let rules = Rules { chain_id: context.chain_id, members: members(nodes), fewest: scenario.validators };
+        let rules = Rules {
+            chain_id: context.chain_id,
+            members: members(nodes),
+            fewest: scenario.validators,
+            transaction_bytes: PLAIN_BYTES,
+        };
         let mut world = Self {
             rules,
             proof,
@@ -104,6 +109,7 @@ impl World {
             target: u64::MAX,
             done: false,
             steps: 0,
+            meter: None,
             rng,
             keys,
             public,

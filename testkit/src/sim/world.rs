@@ -19,6 +19,7 @@ use super::{
     checks::{Breach, Checks, Inspector, Kinds},
     engines::Engines,
     ledger::Rules,
+    meter::Meter,
     plan::Fault,
     record::{Coverage, Mark, Run, Trace, Violation},
     rng::Rng,
@@ -45,6 +46,7 @@ pub(crate) enum Wire {
     Ask(Height),
     Blocks(Height, Vec<(Block, Bytes)>),
     Evidence(Bytes),
+    Transactions(Vec<Bytes>),
 }
 
 /// Where and when a message began, for drawings.
@@ -87,6 +89,8 @@ pub(crate) enum Item {
     End(usize),
     Resume { actor: usize, life: u32 },
     Submit,
+    Submitted { node: usize, count: usize },
+    StopOne,
     Wake(u64),
     Heal,
     Deadline,
@@ -149,6 +153,8 @@ pub(crate) struct World {
     pub(crate) target: u64,
     pub(crate) done: bool,
     pub(crate) steps: u64,
+    /// Of a network whose figures are taken; none where schedules of faults are run.
+    pub(crate) meter: Option<Meter>,
 }
 
 /// Runs one schedule.
@@ -261,7 +267,7 @@ impl World {
         self.attack(|adversary, grip| adversary.start(grip));
     }
 
-    fn happen(&mut self, item: Item, engines: &dyn Engines) {
+    pub(crate) fn happen(&mut self, item: Item, engines: &dyn Engines) {
         match item {
             Item::Start { actor, life } if life == self.life(actor) => self.start(actor, engines),
             Item::Begin(fault) => self.begin_fault(fault),
@@ -269,7 +275,10 @@ impl World {
             Item::Fallback { actor, fault } => self.crash_if_armed(actor, fault),
             Item::Resume { actor, life } if life == self.life(actor) => self.resume(actor),
             Item::Forget { actor } => self.forget(actor, engines),
+            Item::Submit if self.meter.is_some() => self.submit_measured(),
             Item::Submit => self.submit(),
+            Item::Submitted { node, count } => self.submit_again(node, count),
+            Item::StopOne => self.stop_one(),
             Item::Wake(token) => self.attack(|adversary, grip| adversary.woke(grip, token)),
             Item::Heal => self.heal(),
             Item::Deadline => self.deadline(),
