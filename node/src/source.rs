@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use quorate::{Bytes, Genesis, Height, Settings, Storage, storage::Snapshot};
+use quorate::{Bytes, Genesis, Height, Settings, Storage, plugin::SetupError, storage::Snapshot};
 use quorate_kernel::layout::ChainReader;
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ impl DirectorySource {
     ///
     /// # Errors
     ///
-    /// [`Exit::Failed`] when there is none, [`Exit::Locked`] when a node uses it, [`Exit::Damaged`], [`Exit::Disk`].
+    /// [`Exit::Failed`] when there is none [`Exit::Locked`] when a node uses it, [`Exit::Damaged`], [`Exit::Disk`].
     pub fn open(directory: &Path) -> Result<Self, Failure> {
         let nothing = || Failure::failed(format!("{}: holds no chain; give a node's data_dir", directory.display()));
         // Opening would make a store where there is none.
@@ -106,15 +106,24 @@ impl DirectorySource {
 pub fn open_storage(directory: &Path) -> Result<Arc<dyn Storage>, Failure> {
     let plugin = bundled::storage(directory)?;
     plugin.open(&Settings::from_text(""), directory).map_err(|error| {
-        let failure = Failure::from(error);
+        let failure = not_opened(error, directory);
         match failure.exit {
             Exit::Locked => {
                 let message = format!("{}; a running node is asked with --rpc instead", failure.message);
                 Failure { message, ..failure }
             }
-            _ => failure.within(directory.display()),
+            _ => failure,
         }
     })
+}
+
+/// Why a store is not opened; the message of [`Exit::Locked`] names its file already.
+pub fn not_opened(error: SetupError, directory: &Path) -> Failure {
+    let failure = Failure::from(error);
+    match failure.exit {
+        Exit::Locked => failure,
+        _ => failure.within(directory.display()),
+    }
 }
 
 impl Source for DirectorySource {
