@@ -4,6 +4,10 @@
 
 #[path = "support/in_memory.rs"]
 mod in_memory;
+#[path = "in_process/pruned_ledger.rs"]
+mod pruned_ledger;
+#[path = "in_process/pruning.rs"]
+mod pruning;
 #[path = "in_process/verification.rs"]
 mod verification;
 

@@ -11,6 +11,9 @@ use crate::{
     validator::Validator,
 };
 
+/// The code of a validator's answer that a transaction is final, in a block which it has removed.
+const BLOCK_REMOVED: i64 = -32022;
+
 /// The first pause between two questions for a receipt; it grows by half up to the last.
 const POLL_MIN: Duration = Duration::from_millis(20);
 
@@ -60,9 +63,13 @@ impl Client {
     pub async fn confirmation_status(&self, id: &TransactionId) -> Result<Confirmation, ClientError> {
         let mut pending = None;
         let mut unknown = false;
+        let mut removed = false;
         let found = self
             .ask("quorate_receipt", json!([id]), |validator, answer| match answer {
-                Err(error) => Step::Next(error.message),
+                Err(error) => {
+                    removed |= error.code == BLOCK_REMOVED;
+                    Step::Next(error.message)
+                }
                 Ok(Value::Null) => {
                     unknown = true;
                     Step::Next("unknown".into())
@@ -83,7 +90,8 @@ impl Client {
         match (found, pending, unknown) {
             (Ok(receipt), _, _) => Ok(Confirmation::Final(receipt)),
             (Err(_), Some(by), _) => Ok(Confirmation::Pending(by)),
-            (Err(ClientError::Unavailable { .. }), None, true) => Ok(Confirmation::Unknown),
+            // Who says that its block was removed shows nothing; but unknown it is not.
+            (Err(ClientError::Unavailable { .. }), None, true) if !removed => Ok(Confirmation::Unknown),
             (Err(error), None, _) => Err(error),
         }
     }

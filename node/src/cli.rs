@@ -4,8 +4,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::{
     commands::{
-        backup, bench, check, completions, config, election, enrol, export, import, init, key, kv, plugin, run, sim,
-        status, trustee, verify, verify_diff, vote,
+        backup, bench, check, compact, completions, config, election, enrol, export, import, init, key, kv, plugin,
+        run, sim, status, trustee, verify, verify_diff, vote,
     },
     devnet,
     exit::{EXIT_CODES_HELP, Failure},
@@ -92,6 +92,9 @@ pub enum Command {
     /// Have a running node write a consistent copy of its data
     #[command(after_help = backup::EXAMPLES)]
     Backup(backup::BackupArgs),
+    /// Make the store of a node that does not run as small as it can be
+    #[command(after_help = compact::EXAMPLES)]
+    Compact(compact::CompactArgs),
     /// Sign, submit and ask for key-value transactions
     #[command(after_help = kv::EXAMPLES)]
     Kv(kv::KvArgs),
@@ -155,6 +158,7 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Import(args) => import::run(&args),
             Command::Backup(args) => backup::run(&args),
+            Command::Compact(args) => compact::run(&args),
             Command::Kv(args) => kv::run(&args),
             Command::VerifyDiff(args) => verify_diff::run(&args),
             Command::Election(args) => election::run(&args),

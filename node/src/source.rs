@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use quorate::{Bytes, Genesis, Height, Settings, Storage, storage::Snapshot};
+use quorate::{Bytes, Genesis, Height, Settings, Storage, plugin::SetupError, storage::Snapshot};
 use quorate_kernel::layout::ChainReader;
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ impl DirectorySource {
     ///
     /// # Errors
     ///
-    /// [`Exit::Failed`] when there is none, [`Exit::Locked`] when a node uses it, [`Exit::Damaged`], [`Exit::Disk`].
+    /// [`Exit::Failed`] when there is none, or not from its first block on, [`Exit::Locked`] when a node uses it, [`Exit::Damaged`], [`Exit::Disk`].
     pub fn open(directory: &Path) -> Result<Self, Failure> {
         let nothing = || Failure::failed(format!("{}: holds no chain; give a node's data_dir", directory.display()));
         // Opening would make a store where there is none.
@@ -94,8 +94,19 @@ impl DirectorySource {
         let snapshot = storage.snapshot()?;
         let chain = ChainReader(snapshot.as_ref());
         let (Some(tip), Some(genesis)) = (chain.tip()?, chain.genesis()?) else { return Err(nothing()) };
+        has_all(&directory.display().to_string(), chain.blocks_from()?.0, tip.height.0)?;
         Ok(Self { directory: directory.into(), snapshot, _storage: storage, genesis, tip: tip.height, next: Height(1) })
     }
+}
+
+/// A chain is read from its first block on, and a node that keeps only the last blocks has removed those before.
+fn has_all(place: &str, blocks_from: u64, tip: u64) -> Result<(), Failure> {
+    if blocks_from <= 1 {
+        return Ok(());
+    }
+    Err(Failure::failed(format!(
+        "{place}: has blocks {blocks_from} to {tip}; those before were removed (keep_blocks), and a chain is read from block 1 on: ask a node that keeps all"
+    )))
 }
 
 /// Opens, or makes, the store in a node's `data_dir` with default settings.
@@ -106,15 +117,24 @@ impl DirectorySource {
 pub fn open_storage(directory: &Path) -> Result<Arc<dyn Storage>, Failure> {
     let plugin = bundled::storage(directory)?;
     plugin.open(&Settings::from_text(""), directory).map_err(|error| {
-        let failure = Failure::from(error);
+        let failure = not_opened(error, directory);
         match failure.exit {
             Exit::Locked => {
                 let message = format!("{}; a running node is asked with --rpc instead", failure.message);
                 Failure { message, ..failure }
             }
-            _ => failure.within(directory.display()),
+            _ => failure,
         }
     })
+}
+
+/// Why a store is not opened; the message of [`Exit::Locked`] names its file already.
+pub fn not_opened(error: SetupError, directory: &Path) -> Failure {
+    let failure = Failure::from(error);
+    match failure.exit {
+        Exit::Locked => failure,
+        _ => failure.within(directory.display()),
+    }
 }
 
 impl Source for DirectorySource {
@@ -167,6 +187,7 @@ impl RpcSource {
         let status = runtime.block_on(rpc.call("quorate_status", json!([])))?;
         let tip = status.get("height").and_then(Value::as_u64);
         let tip = tip.ok_or_else(|| not_rpc(&rpc, "a status without height"))?;
+        has_all(rpc.url(), status.get("blocks_from").and_then(Value::as_u64).unwrap_or(1), tip)?;
         Ok(Self { runtime, rpc, genesis, tip, next: 1, page: Vec::new().into_iter() })
     }
 }

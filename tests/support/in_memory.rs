@@ -6,10 +6,11 @@ use quorate::{
     Genesis, Height, Service, Settings, TransactionId,
     node::{BlockId, NodeHandle, NodeStatus, Request, Response, TransactionState},
     plugin::{ApplicationPlugin, Descriptor, ServicePlugin, SetupError, StoragePlugin},
-    service::ServiceContext,
+    service::{ServiceCommand, ServiceContext, ServiceError, ServiceEvent},
+    transport::Io,
 };
 use quorate_kernel::{
-    config::Config,
+    config::{Assembly, Config},
     key::NodeKey,
     node::{Node, NodeOptions, Running, StartError},
     registry::Registry,
@@ -67,7 +68,8 @@ impl Network {
             .with_transport(MemoryTransportPlugin::new(&hub))
             .with_discovery(MemoryDiscoveryPlugin::new(&hub))
             .with_application(application)
-            .with_service(Refuses);
+            .with_service(Refuses)
+            .with_service(Reader);
         Self { directory, registry, storage: name, application: application_name }
     }
 
@@ -81,6 +83,11 @@ impl Network {
 
     /// With more in the node's file: settings of the application, then tables.
     pub(crate) fn try_start_with(&self, name: &str, tables: &str) -> Result<Running, StartError> {
+        Node::start(self.assembly(name, tables), &NodeOptions { new_validator: true, version: "test" })
+    }
+
+    /// What its file says.
+    pub(crate) fn assembly(&self, name: &str, tables: &str) -> Assembly {
         let Self { storage, application, .. } = self;
         let text = format!(
             "[node]\nname = \"{name}\"\nrole = \"validator\"\ngenesis = \"genesis.toml\"\nkey_file = \"{name}.key\"\n\
@@ -88,9 +95,7 @@ impl Network {
              [transport]\nplugin = \"memory\"\n[discovery]\nplugin = \"memory\"\n[application]\nplugin = \"{application}\"\n{tables}"
         );
         let config = Config::parse("node.toml", &text, self.directory.path(), &[]).unwrap();
-        let assembly =
-            config.assemble(&self.registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)));
-        Node::start(assembly, &NodeOptions { new_validator: true, version: "test" })
+        config.assemble(&self.registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)))
     }
 
     pub(crate) fn genesis(&self) -> Genesis {
@@ -117,6 +122,43 @@ impl ServicePlugin for Refuses {
 
     fn build(&self, _: &Settings, _: ServiceContext) -> Result<Box<dyn Service>, SetupError> {
         Err(SetupError::Other("it refuses".into()))
+    }
+}
+
+/// A service that reads every block.
+struct Reader;
+
+impl ServicePlugin for Reader {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor::new("reader", "1", "reads every block")
+    }
+
+    fn needs_history(&self) -> bool {
+        true
+    }
+
+    fn check(&self, _: &Settings) -> Result<(), SetupError> {
+        Ok(())
+    }
+
+    fn build(&self, _: &Settings, _: ServiceContext) -> Result<Box<dyn Service>, SetupError> {
+        Ok(Box::new(Self))
+    }
+}
+
+#[quorate::async_trait]
+impl Service for Reader {
+    fn listening(&self) -> Vec<std::net::SocketAddr> {
+        Vec::new()
+    }
+
+    async fn run(self: Box<Self>, mut io: Io<ServiceCommand, ServiceEvent>) -> Result<(), ServiceError> {
+        while let Some(command) = io.commands.recv().await {
+            if matches!(command, ServiceCommand::Stop) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use quorate::{
         Verdict,
     },
     diagnostics::Diagnostic,
-    node::{BlockId, Request, SubmitError},
+    node::{BlockId, Pruned, Request, SubmitError},
     plugin::{ConsensusReport, Promise, SignatureKinds},
     transport::{Class, Purpose},
 };
@@ -266,6 +266,9 @@ fn requests(vectors: &mut Vectors) {
     vectors.add("Response submitted", &Answer::Submitted(Ok(TransactionId::new([7; 32]))));
     vectors.add("Response refused", &Answer::Submitted(Err(SubmitError::Unavailable(text("no")))));
     vectors.add("Response transaction", &Answer::Transaction(TransactionAnswer::Pending(vec![1].into())));
+    let pruned = Pruned { height: Height(3), blocks_from: Height(9) };
+    vectors.add("Response transaction pruned", &Answer::Transaction(TransactionAnswer::Pruned(pruned)));
+    vectors.add("Response pruned", &Answer::Pruned(pruned));
     vectors.add("Response query", &Answer::Query(Ok(vec![1].into())));
     vectors.add("Response text", &Answer::Text(text("x")));
     vectors.add("Response blocks", &Answer::Blocks(vec![(vec![1].into(), vec![2].into())]));

@@ -110,8 +110,24 @@ pub enum Response {
     BackedUp(Height),
     /// To [`Request::Check`]: the id, also of a transaction that is final already, or why it would not be taken.
     Checked(Result<TransactionId, SubmitError>),
+    /// To [`Request::Block`] and [`Request::BlockRange`]: the block is final, and was removed.
+    Pruned(Pruned),
     /// The node can't answer.
     Unavailable(String),
+}
+
+/// A final block, or one of its transactions, is asked for of a node that keeps only the last blocks and has removed this one.
+///
+/// What stays of a removed block is that it is final: its hash, its height and the ids of its transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, BorshSerialize, BorshDeserialize)]
+#[error(
+    "block {height} is final and was removed here: this node has the blocks from {blocks_from} on; ask one that keeps all"
+)]
+pub struct Pruned {
+    /// The block's height.
+    pub height: Height,
+    /// The lowest height whose block this node has.
+    pub blocks_from: Height,
 }
 
 /// A final block with its proof.
@@ -170,6 +186,8 @@ pub enum TransactionState {
     Pending(Bytes),
     /// In a final block.
     Final(Box<Receipt>),
+    /// In a final block which this node has removed: there is no receipt here.
+    Pruned(Pruned),
 }
 
 /// How full the pool is.
@@ -246,6 +264,8 @@ pub struct NodeStatus {
     pub hash: Option<Hash>,
     /// The last final block's time.
     pub time: Timestamp,
+    /// The lowest height whose block is here: 1, unless the node keeps only the last blocks.
+    pub blocks_from: Height,
     /// The highest height that a peer says is final.
     pub best_known_height: Height,
     /// What the network tolerates, in one sentence.
@@ -412,6 +432,7 @@ impl Unavailable {
     fn instead(response: Response) -> Self {
         match response {
             Response::Unavailable(why) => Self(why),
+            Response::Pruned(pruned) => Self(pruned.to_string()),
             other => Self(format!("the answer is of another kind: {other:?}")),
         }
     }

@@ -288,6 +288,11 @@ pub trait ServicePlugin: Send + Sync {
         false
     }
 
+    /// Whether it reads the chain from its first block on: not beside a node which keeps only the last blocks.
+    fn needs_history(&self) -> bool {
+        false
+    }
+
     /// Checks the settings; opens nothing.
     ///
     /// # Errors

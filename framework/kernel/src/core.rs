@@ -96,6 +96,11 @@ pub(crate) enum Control {
         height: Height,
         blocks: Vec<(Bytes, Bytes)>,
     },
+    Pruned {
+        peer: PeerId,
+        height: Height,
+        blocks_from: Height,
+    },
     Evidence(Vec<Bytes>),
     Work,
     /// The application can't go on, in words that say why.
@@ -753,6 +758,15 @@ impl Core {
                 self.look_for_fork(peer, height, &hash).await?;
             }
             Control::Blocks { peer, height, blocks } => self.blocks_came(peer, height, blocks)?,
+            Control::Pruned { peer, height, blocks_from } => {
+                self.sync.heard(peer, height);
+                self.sync.has_only(peer, blocks_from);
+                tracing::debug!(%peer, %blocks_from, "peer has removed the block that was asked for");
+                if let Some(blocks_from) = self.sync.out_of_reach(self.view.tip.height) {
+                    let height = self.view.tip.height;
+                    tracing::warn!(%height, %blocks_from, "no connected peer has the next block: all have removed it");
+                }
+            }
             Control::Evidence(pieces) => {
                 for bytes in pieces {
                     self.add_evidence(&bytes, false).await?;
@@ -773,13 +787,11 @@ impl Core {
         if self.view.validators.index_of(&peer.into()).is_none() {
             return Ok(());
         }
-        let ours = if height == self.view.tip.height {
-            Some(self.view.tip.hash)
-        } else {
-            self.view.chain().block(height)?.map(|stored| stored.block.hash())
-        };
-        let now = self.shared.clock.now();
-        if ours.is_some_and(|ours| self.sync.fork_check(now, &peer, &ours, hash)) {
+        // The rows of hashes stay when blocks are removed.
+        let tip = self.view.tip;
+        let same =
+            if height == tip.height { *hash == tip.hash } else { self.view.chain().height_of(hash)? == Some(height) };
+        if !same && self.sync.fork_check(self.shared.clock.now(), &peer) {
             tracing::warn!(%peer, %height, theirs = %hash, "a validator says that another block is final; asking for its proof");
             let bytes = Message::BlockRequest { from: height, bytes_max: 1 }.encode();
             self.send(TransportCommand::Send { to: peer, class: Class::Sync, bytes }).await;
@@ -810,8 +822,7 @@ impl Core {
             return Ok(());
         }
         let chain = self.view.chain();
-        let Some(ours) = chain.block(height)? else { return Ok(()) };
-        if ours.block.hash() == block.hash() {
+        if chain.height_of(&block.hash())? == Some(height) {
             return Ok(());
         }
         let validators = chain.validators(height)?;
@@ -822,9 +833,12 @@ impl Core {
         let mut batch = Batch::new();
         batch.put(layout::CONFLICT, layout::StoredBlock::encode(&block, proof, &[]));
         ledger.storage.commit(batch)?;
+        let ours = match chain.block(height)? {
+            Some(ours) => ours.block.hash().to_string(),
+            None => "one which was removed here, with its proof,".into(),
+        };
         self.halt(format!(
-            "two final blocks at height {height}: {} and, from {peer}, {}; both proofs are kept",
-            ours.block.hash(),
+            "two final blocks at height {height}: {ours} and, from {peer}, {}; both proofs are kept",
             block.hash()
         ));
         Ok(())
@@ -956,8 +970,10 @@ impl Core {
             None => self.engine.status(now),
         };
         self.shared.metrics.round.set(engine.round.0.into());
+        let out_of_reach = self.sync.out_of_reach(tip);
         *self.shared.board() = Board {
-            syncing: self.sync.is_active() && self.sync.best() > tip.next(),
+            syncing: out_of_reach.is_some() || self.sync.is_active() && self.sync.best() > tip.next(),
+            out_of_reach,
             best_known: self.sync.best(),
             conflict: self.conflict.clone(),
             engine,

@@ -5,7 +5,8 @@
 //! | `m/chain` | chain id, 32 bytes |
 //! | `m/genesis` | the genesis file's text |
 //! | `m/tip` | borsh of [`Tip`]: the last final block |
-//! | `b` height:u64be | block, proof, receipts: see [`StoredBlock`] |
+//! | `m/from` | height:u64be: the lowest height that has a row `b`, once blocks were removed (`prune.rs`) |
+//! | `b` height:u64be | block, proof, receipts: see [`StoredBlock`]; from `m/from` on |
 //! | `h` hash | height:u64be |
 //! | `t` transaction id | height:u64be, index:u32be |
 //! | `v` (2^64 - 1 - height):u64be | borsh of the validators from this height on |
@@ -26,6 +27,7 @@ use quorate::{
 pub(crate) const CHAIN: &[u8] = b"m/chain";
 pub(crate) const GENESIS: &[u8] = b"m/genesis";
 pub(crate) const TIP: &[u8] = b"m/tip";
+pub(crate) const BLOCKS_FROM: &[u8] = b"m/from";
 pub(crate) const SAVED: &[u8] = b"c";
 pub(crate) const CONFLICT: &[u8] = b"x";
 
@@ -133,6 +135,15 @@ impl ChainReader<'_> {
         let text = self.0.get(GENESIS)?;
         text.map(|raw| String::from_utf8(raw.to_vec()).map_err(|_| StorageError::Damaged("genesis is not text".into())))
             .transpose()
+    }
+
+    /// The lowest height whose block is here, or will be: those below were removed.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub fn blocks_from(&self) -> Result<Height, StorageError> {
+        self.0.get(BLOCKS_FROM)?.map_or(Ok(Height(1)), |raw| height_from(&raw))
     }
 
     /// A final block.

@@ -10,13 +10,14 @@ use quorate::{
     block::{BLOCK_EVIDENCE_MAX, BLOCK_VERSION, EVIDENCE_BYTES_MAX},
     consensus::{BlockLimits, PROOF_BYTES_MAX, ProofError, Tip, Verdict},
     merkle,
-    node::{EVIDENCE_LIST_MAX, EvidenceRecord},
+    node::{EVIDENCE_LIST_MAX, EvidenceRecord, Pruned},
     storage::{Batch, Snapshot, StorageError},
 };
 
 use crate::{
     execute::{self, Executed, Failure, Input, StateView},
     layout::{self, ChainReader, StoredBlock},
+    prune,
 };
 
 /// How many heights back evidence may reach.
@@ -72,6 +73,8 @@ pub struct View {
     pub tip: Tip,
     /// The validators of the next height.
     pub validators: ValidatorSet,
+    /// The lowest height whose block is here; those below were removed.
+    pub blocks_from: Height,
     /// Everything stored.
     pub snapshot: Box<dyn Snapshot>,
     /// How many proofs of misbehaviour are stored, once it was asked.
@@ -79,6 +82,12 @@ pub struct View {
 }
 
 impl View {
+    /// Says so if the block of a final height was removed.
+    pub(crate) fn pruned(&self, height: Height) -> Option<Pruned> {
+        let below = Height::GENESIS < height && height < self.blocks_from;
+        below.then_some(Pruned { height, blocks_from: self.blocks_from })
+    }
+
     /// Reads of the chain.
     pub fn chain(&self) -> ChainReader<'_> {
         ChainReader(self.snapshot.as_ref())
@@ -138,10 +147,12 @@ pub struct Ledger {
     pub finality: Arc<dyn FinalityProof>,
     /// Where the chain is.
     pub storage: Arc<dyn Storage>,
+    /// How many of the last blocks are kept; `None`: all.
+    pub keep_blocks: Option<u64>,
 }
 
 impl Ledger {
-    /// Opens the chain, or begins it in one batch in an empty store.
+    /// Opens the chain, or begins it in one batch in an empty store. It keeps all blocks.
     ///
     /// # Errors
     ///
@@ -152,7 +163,7 @@ impl Ledger {
         finality: Arc<dyn FinalityProof>,
         storage: Arc<dyn Storage>,
     ) -> Result<(Self, View), LedgerError> {
-        let ledger = Self { genesis, application, finality, storage };
+        let ledger = Self { genesis, application, finality, storage, keep_blocks: None };
         let snapshot = ledger.storage.snapshot()?;
         match snapshot.get(layout::CHAIN)? {
             None => ledger.begin(snapshot.as_ref())?,
@@ -198,7 +209,8 @@ impl Ledger {
         let chain = ChainReader(snapshot.as_ref());
         let tip = chain.tip()?.ok_or_else(|| StorageError::Damaged("the tip is missing".into()))?;
         let validators = chain.validators(tip.height.next())?;
-        Ok(View { tip, validators, snapshot, evidence: OnceLock::new() })
+        let blocks_from = chain.blocks_from()?;
+        Ok(View { tip, validators, blocks_from, snapshot, evidence: OnceLock::new() })
     }
 
     /// What a piece of evidence proves, if it is new enough and not yet in a block.
@@ -484,6 +496,9 @@ impl Ledger {
         }
         batch.put(layout::TIP, layout::to_borsh(&Tip { height, hash, time: block.header().time }));
         batch.delete(layout::SAVED);
+        if let Some(keep_blocks) = self.keep_blocks {
+            prune::remove_old(&mut batch, view.blocks_from, height, keep_blocks);
+        }
         batch
     }
 

@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod library;
 pub mod node;
 pub mod pool;
+pub mod prune;
 pub mod registry;
 pub mod signer;
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, convert::Infallible, path::PathBuf, sync::Arc, time::Duration};
 
 use quorate::{
-    Receipt, Service, Settings, TransactionId,
+    Height, Receipt, Service, Settings, TransactionId,
     discovery::{DiscoveryCommand, DiscoveryContext},
     node::{Head, NodeHandle, TransactionState, Unavailable},
     plugin::SetupError,
@@ -72,6 +72,18 @@ pub enum StartError {
     /// The chain can't be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Blocks were removed that a service reads.
+    #[error(
+        "the service `{service}` reads the chain from block 1 on, but data_dir {data_dir} has it from block {blocks_from} on; use a data_dir that was never pruned, or a copy of one"
+    )]
+    History {
+        /// The plugin.
+        service: String,
+        /// Where the chain is.
+        data_dir: String,
+        /// The lowest height whose block is there.
+        blocks_from: Height,
+    },
     /// A folder or thread could not be made.
     #[error("{what}: {source}")]
     Io {
@@ -177,8 +189,10 @@ impl Running {
     pub async fn until_final(&self, id: TransactionId) -> Result<Receipt, Unavailable> {
         let mut heads = self.heads.clone();
         loop {
-            if let TransactionState::Final(receipt) = self.handle.transaction(id).await? {
-                return Ok(*receipt);
+            match self.handle.transaction(id).await? {
+                TransactionState::Final(receipt) => return Ok(*receipt),
+                TransactionState::Pruned(pruned) => return Err(Unavailable(pruned.to_string())),
+                TransactionState::Unknown | TransactionState::Pending(_) => {}
             }
             heads.changed().await.map_err(|_| Unavailable("the node stopped".into()))?;
         }
@@ -252,6 +266,8 @@ struct Starting {
     heads: watch::Sender<Option<Arc<Head>>>,
     ended: mpsc::Sender<Result<(), NodeError>>,
     running: Running,
+    /// A service which needs every block.
+    reads_history: Option<String>,
 }
 
 impl Starting {
@@ -290,6 +306,10 @@ impl Starting {
             ended,
             front,
             key,
+            reads_history: assembly
+                .services
+                .iter()
+                .find_map(|(plugin, slot)| plugin.needs_history().then(|| slot.plugin.clone())),
             assembly,
         }
     }
@@ -326,7 +346,14 @@ impl Starting {
             chain.storage.open(&settings, &self.assembly.node.data_dir).map_err(setup("storage", &storage_name))?;
         let consensus_name = name(&chain.consensus_slot);
         let engine = chain.consensus.build(&chain.context).map_err(setup("consensus", &consensus_name))?;
-        let (ledger, view) = Ledger::open(chain.genesis, application, finality, storage)?;
+        let (mut ledger, view) = Ledger::open(chain.genesis, application, finality, storage)?;
+        ledger.keep_blocks = self.assembly.node.keep_blocks;
+        if let Some(service) = self.reads_history.take()
+            && view.blocks_from > Height(1)
+        {
+            let data_dir = self.assembly.node.data_dir.display().to_string();
+            return Err(StartError::History { service, data_dir, blocks_from: view.blocks_from });
+        }
         let signer = self.signer(&ledger)?;
         let eager_sync = chain.consensus.observes() || signer.is_none();
         let who = Identification {
@@ -336,7 +363,7 @@ impl Starting {
             key: self.key.public_key(),
             tolerates: chain.report.tolerates.clone(),
         };
-        tracing::info!(height = %view.tip.height, chain = ledger.genesis.chain_name(), tolerates = who.tolerates, "chain opened");
+        tracing::info!(height = %view.tip.height, blocks_from = %view.blocks_from, chain = ledger.genesis.chain_name(), tolerates = who.tolerates, "chain opened");
         let validators = core::validator_peers(&view);
         let context = TransportContext {
             chain_id: ledger.genesis.chain_id(),

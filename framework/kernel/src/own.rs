@@ -134,6 +134,7 @@ impl Opener {
                 key_file: directory.join(KEY),
                 data_dir: directory.clone(),
                 admin_token_file: None,
+                keep_blocks: None,
             },
             pool: PoolLimits { count_max, bytes_max, per_sender_max: count_max },
             chain: Some(chain),

@@ -114,7 +114,7 @@ impl Back {
                 }
                 Response::Validators { height, validators: view.chain().validators(height)? }
             }
-            Request::Block(id) => Response::Block(self.block(&view, id)?.map(Box::new)),
+            Request::Block(id) => self.block(&view, id)?,
             Request::Transaction(id) => Response::Transaction(self.transaction(&view, &id)?),
             Request::Pool => Response::Pool(shared.pool().status(POOL_LIST_MAX)),
             Request::Evidence => Response::Evidence(shared.evidence()),
@@ -124,7 +124,10 @@ impl Back {
                 Response::Text(shared.metrics.render())
             }
             Request::Genesis => Response::Text(shared.ledger.genesis.text().into()),
-            Request::BlockRange { from, bytes_max } => Response::Blocks(range(&view, from, bytes_max)?),
+            Request::BlockRange { from, bytes_max } => match view.pruned(from.max(Height(1))) {
+                Some(pruned) => Response::Pruned(pruned),
+                None => Response::Blocks(range(&view, from, bytes_max)?),
+            },
             _ => Response::Unavailable("unknown request".into()),
         })
     }
@@ -140,25 +143,28 @@ impl Back {
         answer
     }
 
-    fn block(&self, view: &View, id: BlockId) -> Result<Option<FinalBlock>, StorageError> {
+    fn block(&self, view: &View, id: BlockId) -> Result<Response, StorageError> {
         let chain = view.chain();
         let height = match id {
             BlockId::Latest => Some(view.tip.height),
             BlockId::Height(height) => Some(height),
             BlockId::Hash(hash) => chain.height_of(&hash)?,
         };
-        let Some(height) = height else { return Ok(None) };
-        let Some(StoredBlock { block, proof, .. }) = chain.block(height)? else { return Ok(None) };
+        let Some(height) = height else { return Ok(Response::Block(None)) };
+        if let Some(pruned) = view.pruned(height) {
+            return Ok(Response::Pruned(pruned));
+        }
+        let Some(StoredBlock { block, proof, .. }) = chain.block(height)? else { return Ok(Response::Block(None)) };
         let creator = chain.validators(height)?.get(block.header().creator).cloned();
         let creator = creator.ok_or_else(|| StorageError::Damaged(format!("block {height} has no creator")))?;
-        Ok(Some(FinalBlock {
+        Ok(Response::Block(Some(Box::new(FinalBlock {
             certificate: self.shared.ledger.finality.certificate(&proof).unwrap_or_default(),
             transaction_ids: self.ids(&block),
             creator: creator.name,
             creator_key: creator.public_key,
             block,
             proof,
-        }))
+        }))))
     }
 
     fn ids(&self, block: &Block) -> Vec<TransactionId> {
@@ -172,6 +178,9 @@ impl Back {
         let Some((height, index)) = chain.transaction(id)? else {
             return Ok(pending.map_or(TransactionState::Unknown, TransactionState::Pending));
         };
+        if let Some(pruned) = view.pruned(height) {
+            return Ok(TransactionState::Pruned(pruned));
+        }
         let damaged = || StorageError::Damaged(format!("transaction {id} is not in block {height}"));
         let StoredBlock { block, proof, receipts } = chain.block(height)?.ok_or_else(damaged)?;
         let index = index as usize;
@@ -191,7 +200,7 @@ impl Back {
     }
 }
 
-/// Final blocks with proofs from `from` on: at least one if there is one, then as many as fit.
+/// Final blocks with proofs from `from` on: at least one if it is there, then as many as fit.
 pub(crate) fn range(view: &View, from: Height, bytes_max: u32) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
     let mut blocks = Vec::new();
     let mut room = bytes_max.min(RANGE_BYTES_MAX) as usize;

@@ -176,6 +176,10 @@ impl Router {
                 self.shared.peers().height(&from, height);
                 self.controls.send(Control::Blocks { peer: from, height, blocks }).await.ok()
             }
+            Message::Pruned { height, blocks_from } => {
+                self.shared.peers().height(&from, height);
+                self.controls.send(Control::Pruned { peer: from, height, blocks_from }).await.ok()
+            }
         }
     }
 
@@ -225,6 +229,13 @@ pub(crate) async fn serve_blocks(
     while let Some((to, from, bytes_max)) = requests.recv().await {
         let view = shared.view();
         let height = view.tip.height;
+        if let Some(pruned) = view.pruned(from.max(Height(1))) {
+            let bytes = Message::Pruned { height, blocks_from: pruned.blocks_from }.encode();
+            if transport.send(TransportCommand::Send { to, class: Class::Sync, bytes }).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let Ok(read) = tokio::task::spawn_blocking(move || requests::range(&view, from, bytes_max)).await else {
             return;
         };

@@ -108,6 +108,8 @@ pub(crate) struct Board {
     pub(crate) engine: EngineStatus,
     pub(crate) best_known: Height,
     pub(crate) syncing: bool,
+    /// No peer has the next block, because all removed it: the lowest height that they have.
+    pub(crate) out_of_reach: Option<Height>,
     pub(crate) conflict: Option<String>,
 }
 
@@ -235,6 +237,7 @@ impl Shared {
             height: view.tip.height,
             hash: Some(view.tip.hash),
             time: view.tip.time,
+            blocks_from: view.blocks_from,
             best_known_height: board.best_known.max(view.tip.height),
             tolerates: self.who.tolerates.clone(),
             engine: board.engine,
@@ -250,6 +253,11 @@ impl Shared {
 fn health(board: &Board, height: Height) -> (Health, Option<String>) {
     if let Some(why) = board.conflict.clone().or_else(|| board.engine.halted.clone()) {
         (Health::Conflict, Some(why))
+    } else if let Some(from) = board.out_of_reach {
+        let why = format!(
+            "at height {height}, and every connected peer has blocks only from {from} on: connect this node to one that keeps all, or begin with a backup of one"
+        );
+        (Health::Syncing, Some(why))
     } else if board.syncing {
         (Health::Syncing, Some(format!("at height {height}, peers are at {}", board.best_known)))
     } else if let Some(why) = board.engine.stalled.clone() {

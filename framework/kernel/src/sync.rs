@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use quorate::{Hash, Height, Instant, PeerId};
+use quorate::{Height, Instant, PeerId};
 
 /// How long a peer may take to answer.
 pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -22,8 +22,17 @@ const FORK_CHECK_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     height: Height,
+    /// It has no block below, as it said.
+    blocks_from: Height,
     rests_until: Instant,
     fork_checked: Option<Instant>,
+}
+
+impl Peer {
+    /// Whether it has the block above `tip`, as far as it said.
+    fn has_next(&self, tip: Height) -> bool {
+        self.height > tip && self.blocks_from <= tip.next()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,9 +78,24 @@ impl CatchUp {
         if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
             return;
         }
-        let entry =
-            self.peers.entry(peer).or_insert(Peer { height, rests_until: Instant::default(), fork_checked: None });
-        entry.height = height;
+        let new = Peer { height, blocks_from: Height::GENESIS, rests_until: Instant::default(), fork_checked: None };
+        self.peers.entry(peer).or_insert(new).height = height;
+    }
+
+    /// A peer says that it has no blocks below `blocks_from`: for those another one is asked, at once.
+    pub(crate) fn has_only(&mut self, peer: PeerId, blocks_from: Height) {
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.blocks_from = blocks_from;
+        }
+        if self.asked.is_some_and(|asked| asked.peer == peer && !asked.answered) {
+            self.asked = None;
+        }
+    }
+
+    /// When no peer has the next block, though some are higher: the lowest height whose block any of them has.
+    pub(crate) fn out_of_reach(&self, tip: Height) -> Option<Height> {
+        let from = self.peers.values().filter(|peer| peer.height > tip).map(|peer| peer.blocks_from).min();
+        from.filter(|from| *from > tip.next())
     }
 
     /// The engine knows of a final block that it can't get.
@@ -105,10 +129,7 @@ impl CatchUp {
     }
 
     /// Whether this peer's differing block should be fetched now.
-    pub(crate) fn fork_check(&mut self, now: Instant, peer: &PeerId, ours: &Hash, theirs: &Hash) -> bool {
-        if ours == theirs {
-            return false;
-        }
+    pub(crate) fn fork_check(&mut self, now: Instant, peer: &PeerId) -> bool {
         let Some(entry) = self.peers.get_mut(peer) else { return false };
         if entry.fork_checked.is_some_and(|last| now.since(last) < FORK_CHECK_EVERY) {
             return false;
@@ -137,7 +158,7 @@ impl CatchUp {
         if !(self.eager || self.hurried || self.urgent || now.since(since) >= GRACE) {
             return None;
         }
-        let able = |peer: &Peer| peer.height > tip && now >= peer.rests_until;
+        let able = |peer: &Peer| peer.has_next(tip) && now >= peer.rests_until;
         // The next in order after the last one asked, so that no peer is asked for everything.
         let after = self.peers.iter().find(|(id, peer)| self.last_asked.is_none_or(|last| **id > last) && able(peer));
         let (peer, _) = after.or_else(|| self.peers.iter().find(|(_, peer)| able(peer)))?;
@@ -156,8 +177,9 @@ impl CatchUp {
             return None;
         }
         let ready = self.behind_since.map(|since| if self.eager || self.hurried { since } else { since.after(GRACE) });
-        let rested = self.peers.values().filter(|peer| peer.height > tip).map(|peer| peer.rests_until).min();
-        ready.max(rested)
+        // Without any who has the next block there is nothing to do until somebody says something.
+        let rested = self.peers.values().filter(|peer| peer.has_next(tip)).map(|peer| peer.rests_until).min()?;
+        ready.max(Some(rested))
     }
 
     /// Whether blocks from this peer were asked for.
@@ -214,6 +236,26 @@ mod tests {
         assert_eq!(sync.poll(at(5000), Height(0), false).unwrap().peer, peer(2));
         assert_eq!(sync.poll(at(10_000), Height(0), false), None);
         assert_eq!(sync.poll(at(15_000), Height(0), false).unwrap().peer, peer(1));
+    }
+
+    #[test]
+    fn who_has_removed_the_next_block_is_not_asked_for_it_and_another_is_at_once() {
+        let mut sync = CatchUp::new(true);
+        sync.heard(peer(1), Height(50));
+        sync.heard(peer(2), Height(50));
+        assert_eq!(sync.poll(at(0), Height(4), false).unwrap().peer, peer(1));
+        sync.has_only(peer(1), Height(30));
+        assert_eq!(sync.poll(at(1), Height(4), false).unwrap().peer, peer(2));
+        assert_eq!(sync.out_of_reach(Height(4)), None);
+        sync.has_only(peer(2), Height(20));
+        assert_eq!(sync.poll(at(2), Height(4), false), None);
+        assert_eq!(sync.out_of_reach(Height(4)), Some(Height(20)));
+        // The loop would spin on an instant that has passed.
+        assert_eq!(sync.due(Height(4)), None);
+        // From where on they have blocks they are as good as others.
+        assert_eq!(sync.out_of_reach(Height(19)), None);
+        assert_eq!(sync.poll(at(3), Height(19), false), Some(Ask { peer: peer(2), from: Height(20) }));
+        sync.has_only(peer(9), Height(20));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(crate) enum Message {
     BlockRequest { from: Height, bytes_max: u32 },
     /// Final blocks with their proofs, ascending, and the sender's height.
     Blocks { height: Height, blocks: Vec<(Bytes, Bytes)> },
+    /// Instead of blocks that were removed: the sender's height, and the lowest whose block it has.
+    Pruned { height: Height, blocks_from: Height },
 }
 
 impl Message {
@@ -67,6 +69,11 @@ impl Message {
                     put(&mut out, proof);
                 }
             }
+            Self::Pruned { height, blocks_from } => {
+                out.put_u8(6);
+                out.put_u64_le(height.0);
+                out.put_u64_le(blocks_from.0);
+            }
         }
         out.freeze()
     }
@@ -96,6 +103,7 @@ impl Message {
                 let blocks = pairs.iter().map(|[block, proof]| (block.clone(), proof.clone())).collect();
                 rest.is_empty().then_some(Self::Blocks { height, blocks })
             }
+            6 if rest.len() == 16 => Some(Self::Pruned { height: Height(u64_at(0)?), blocks_from: Height(u64_at(8)?) }),
             _ => None,
         }
     }
@@ -150,6 +158,7 @@ mod tests {
                 height: Height(4),
                 blocks: vec![(Bytes::from_static(b"block"), Bytes::from_static(b"qc"))],
             },
+            Message::Pruned { height: Height(9), blocks_from: Height(7) },
         ]
     }
 

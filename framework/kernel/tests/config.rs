@@ -19,6 +19,7 @@ use quorate_kernel::{
     config::{Assembly, Config, Role},
     key::NodeKey,
     library::{LibraryFile, LibraryLoader, LibraryPlugin},
+    prune::KEEP_BLOCKS_MIN,
     registry::Registry,
 };
 use serde::Deserialize;
@@ -146,6 +147,10 @@ impl ApplicationPlugin for Stub {
 impl ServicePlugin for Stub {
     fn descriptor(&self) -> Descriptor {
         self.describe()
+    }
+
+    fn needs_history(&self) -> bool {
+        self.name == "auditor"
     }
 
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {
@@ -482,6 +487,39 @@ fn a_wrong_variable_is_named_and_the_files_lines_stay_right() {
     let in_file: Vec<_> = errors.iter().filter(|one| one.file.ends_with("node.toml")).collect();
     assert_eq!(in_file.len(), 1, "{errors:?}");
     assert_eq!((in_file[0].line, in_file[0].source.as_str()), (19, "bad = 1"), "though lines were put in above it");
+}
+
+#[test]
+fn a_node_that_keeps_few_blocks_keeps_as_many_as_peers_need_and_nothing_beside_it_reads_all() {
+    let folder = Folder::new();
+    let kept =
+        |value: &str| NODE.replace("data_dir = \"data\"\n", &format!("data_dir = \"data\"\nkeep_blocks = {value}\n"));
+    let least = KEEP_BLOCKS_MIN.to_string();
+    let assembly = folder.load(&kept(&least), &[]).unwrap_or_else(|errors| panic!("{}", render(&errors)));
+    assert_eq!(assembly.node.keep_blocks, Some(KEEP_BLOCKS_MIN));
+    assert!(assembly.warnings.iter().any(|one| one.contains("need another node")), "{:?}", assembly.warnings);
+    let assembly = folder.load(NODE, &[]).unwrap_or_else(|errors| panic!("{}", render(&errors)));
+    assert_eq!(assembly.node.keep_blocks, None);
+
+    let errors = folder.errors(&kept("9999"), &[]);
+    assert_eq!(said(&errors), [(7, 15, "node.keep_blocks is 9999; the minimum is 10000")]);
+    let errors = folder.errors(&kept(&least), &[("QUORATE__NODE__KEEP_BLOCKS", "5")]);
+    assert!(errors[0].message.contains("node.keep_blocks is 5; the minimum is 10000"), "{}", render(&errors));
+    assert_eq!(folder.errors(&kept("-1"), &[]).len(), 1);
+
+    let text = kept(&least).replace("plugin = \"gateway\"", "plugin = \"auditor\"");
+    let load = |text: &str| {
+        let path = folder.write(text);
+        Assembly::load(&path, &[], &registry().with_service(stub("auditor")))
+    };
+    let errors = load(&text).map(drop).unwrap_err();
+    let why = "the service `auditor` reads the chain from block 1 on, and this node keeps the last 10000";
+    assert_eq!(said(&errors), [(26, 10, why)]);
+    assert!(load(&text.replace("keep_blocks", "# keep_blocks")).is_ok());
+
+    let bootnode =
+        "[node]\nname = \"b\"\nrole = \"bootnode\"\nkey_file = \"a.key\"\ndata_dir = \"d\"\nkeep_blocks = 10000\n";
+    assert_eq!(said(&folder.errors(bootnode, &[])), [(6, 15, "node.keep_blocks is set, but this node has no chain")]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use quorate::{Settings, plugin::Descriptor};
 use quorate_kernel::{
     config::{Config, ENVIRONMENT_PREFIX},
     pool::PoolLimits,
+    prune::KEEP_BLOCKS_MIN,
 };
 use serde_json::{Value, json};
 use toml::de::{DeTable, DeValue};
@@ -222,6 +223,11 @@ pub fn schema_text() -> String {
             "key_file": text("The node's private key, mode 0600; relative to this file."),
             "data_dir": text("Where the node keeps what it must not lose; relative to this file."),
             "admin_token_file": text("The operator's secret, which operator-only requests must carry; relative to this file."),
+            "keep_blocks": {
+                "type": "integer",
+                "minimum": KEEP_BLOCKS_MIN,
+                "description": "How many of the last blocks are kept; without it all. State, validators, evidence and the ids of transactions stay."
+            },
         }
     });
     let pool = json!({

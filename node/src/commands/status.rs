@@ -116,6 +116,9 @@ fn as_text(nodes: &[Rpc], answers: &[Result<Value, RpcError>]) -> String {
             shown(number("/pool/count")),
             node.url().to_owned(),
         ]);
+        if let Some(from) = number("/blocks_from").filter(|from| *from > 1) {
+            notes.push(format!("{}: has the blocks from {from} on", text("name")));
+        }
         if let Some(detail) = status.get("detail").and_then(Value::as_str) {
             notes.push(format!("{}: {detail}", text("name")));
         }

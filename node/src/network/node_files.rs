@@ -1,5 +1,7 @@
 //! The text of each node's TOML file, every key commented.
 
+use quorate_kernel::prune::KEEP_BLOCKS_MIN;
+
 use crate::network::{ConsensusChoice, FromLibrary, Member, Plan, genesis_file::quoted};
 
 /// Where editors find the schema, beside the files.
@@ -118,6 +120,10 @@ pub fn validator(plan: &Plan, index: u16, member: &Member) -> String {
         format!("{}: validator {} of {count}. It makes blocks in its turn and votes on all.", member.name, index + 1);
     let role = "validator: votes with its key, which genesis lists.";
     let mut text = head(plan, &what, &member.name, "validator", role);
+    text.push_str(&format!(
+        "# How many of the last blocks are kept, {KEEP_BLOCKS_MIN} at least. Without it all: some node must keep all, for audits and for new nodes.\n\
+         # keep_blocks = 100000\n"
+    ));
     let comment = "The plugin that genesis names. What all nodes must agree on stands there, not here.";
     let consensus =
         format!("plugin = {}\n{}", quoted(plan.chosen.consensus.as_str()), library("library", consensus_library(plan)));

@@ -28,6 +28,11 @@ impl ServicePlugin for GatewayPlugin {
         true
     }
 
+    /// Voters' receipts are of any block, and its check of the chain begins with the first.
+    fn needs_history(&self) -> bool {
+        true
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), SetupError> {
         GatewaySettings::read(settings)?;
         Ok(())

@@ -63,6 +63,11 @@ impl<T> Contained<T> {
     pub(crate) fn get(&self) -> Result<&T, StorageError> {
         self.0.as_ref().ok_or_else(|| StorageError::Poisoned("it was closed".into()))
     }
+
+    /// The value, for what nobody else may do meanwhile.
+    pub(crate) fn get_mut(&mut self) -> Result<&mut T, StorageError> {
+        self.0.as_mut().ok_or_else(|| StorageError::Poisoned("it was closed".into()))
+    }
 }
 
 impl<T> Drop for Contained<T> {

@@ -12,6 +12,7 @@ use crate::{
     store::RedbStore,
 };
 use disk::{Disk, Random};
+use redb::StorageBackend as _;
 
 /// A cache too small for the larger batches, so that pages are written in the middle of a transaction too.
 const CACHE_BYTES: usize = 64 << 10;
@@ -25,7 +26,7 @@ const JOURNALS: [u64; 3] = [1 << 10, 170 << 10, 1 << 20];
 
 fn open(disk: &Disk, checked: bool, journal_bytes: u64) -> Result<RedbStore, StorageError> {
     let check_bytes_max = if checked { u64::MAX } else { 0 };
-    let options = Options { cache_bytes: CACHE_BYTES, check_bytes_max, journal_bytes };
+    let options = Options { cache_bytes: CACHE_BYTES, check_bytes_max, journal_bytes, compact_at_start: false };
     RedbStore::on(disk.clone(), |_| Ok(disk.journal()), options)
 }
 
@@ -131,6 +132,92 @@ fn a_power_cut_while_the_journal_is_applied_loses_nothing_acknowledged() {
         }
         // From the same journal again.
         killed.undo();
+    }
+}
+
+/// A disk whose store lost most of what was in it: values which were removed, between others that stay.
+fn with_holes(journal_bytes: u64) -> Disk {
+    let disk = created();
+    let store = open(&disk, false, journal_bytes).unwrap();
+    let mut removed = Batch::new();
+    for number in 1..=BATCHES {
+        let mut holes = Batch::new();
+        for row in 0..20 {
+            let key = format!("hole/{number}/{row}");
+            holes.put(key.clone(), vec![7; 30_000]);
+            removed.delete(key);
+        }
+        store.commit(holes).unwrap();
+        store.commit(batch(number)).unwrap();
+    }
+    store.commit(removed).unwrap();
+    drop(store);
+    disk
+}
+
+fn compacted(disk: &Disk, checked: bool) -> Result<RedbStore, StorageError> {
+    let check_bytes_max = if checked { u64::MAX } else { 0 };
+    let journal_bytes = JOURNALS[1];
+    let options = Options { cache_bytes: CACHE_BYTES, check_bytes_max, journal_bytes, compact_at_start: true };
+    RedbStore::on(disk.clone(), |_| Ok(disk.journal()), options)
+}
+
+#[test]
+fn compacting_makes_the_file_small_and_keeps_everything_also_what_only_the_journal_has() {
+    for journal_bytes in JOURNALS {
+        let mut random = Random::new();
+        let disk = with_holes(journal_bytes);
+        let before = disk.len().unwrap();
+        disk.record();
+        // As a kill leaves it: with a journal that has something.
+        let store = open(&disk, false, JOURNALS[2]).unwrap();
+        store.commit(batch(BATCHES + 1)).unwrap();
+        let killed = disk.after_cut(disk.steps(), &mut random);
+        drop(store);
+        for disk in [disk, killed] {
+            let store = compacted(&disk, false).unwrap();
+            let after = disk.len().unwrap();
+            assert!(after * 2 < before, "{before} bytes before, {after} after");
+            assert_eq!(held(&store), BATCHES + 1);
+            drop(store);
+            reopened(&disk, true, BATCHES + 1, BATCHES + 1, "compacted");
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_write_of_compacting_loses_nothing() {
+    let mut random = Random::new();
+    let disk = with_holes(JOURNALS[0]);
+    disk.record();
+    drop(compacted(&disk, false).unwrap());
+    for cut in 0..=disk.steps() {
+        let after = disk.after_cut(cut, &mut random);
+        let what = format!("{random}, cut after step {cut} of compacting");
+        if cut % 2 == 0 {
+            reopened(&after, cut % 4 == 0, BATCHES, BATCHES, &what);
+        } else {
+            // Begun again, where it was cut short.
+            assert_eq!(held(&compacted(&after, false).unwrap_or_else(|error| panic!("{what}: {error}"))), BATCHES);
+        }
+    }
+}
+
+/// A disk that fails meanwhile: an error, and everything is there at the next start.
+#[test]
+fn compacting_on_a_failing_disk_is_an_error_and_loses_nothing() {
+    let mut random = Random::new();
+    for fail_at in 0.. {
+        let disk = with_holes(JOURNALS[0]);
+        disk.record();
+        disk.fail_sync(fail_at, ErrorKind::Other);
+        let Err(error) = compacted(&disk, false) else {
+            assert!(fail_at > 3, "compacting has {fail_at} fsyncs");
+            break;
+        };
+        assert!(matches!(error, StorageError::Io { .. }), "{error:?}");
+        let what = format!("{random}, fsync {fail_at} of compacting");
+        reopened(&disk.after_cut(disk.steps(), &mut random), false, BATCHES, BATCHES, &what);
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) check_bytes_max: u64,
     /// Bytes of the journal at most.
     pub(crate) journal_bytes: u64,
+    /// Whether the file is made as small as it can be, before the store is used.
+    pub(crate) compact_at_start: bool,
 }
 
 /// The locked file of the store in `directory`, made when there is none.

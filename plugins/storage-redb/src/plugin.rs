@@ -36,6 +36,8 @@ struct RedbSettings {
     check_bytes_max: u64,
     #[serde(default = "journal_bytes_default")]
     journal_bytes: u64,
+    #[serde(default)]
+    compact_at_start: bool,
 }
 
 fn cache_bytes_default() -> u64 {
@@ -70,6 +72,7 @@ impl RedbSettings {
             cache_bytes: usize::try_from(read.cache_bytes).unwrap_or(usize::MAX),
             check_bytes_max: read.check_bytes_max,
             journal_bytes: read.journal_bytes,
+            compact_at_start: read.compact_at_start,
         })
     }
 }
@@ -89,6 +92,9 @@ check_bytes_max = 67108864
 # The journal, from which a killed process puts what was committed last into the tree when it starts: bytes at most, 65536 (64 KiB) to
 # 1073741824 (1 GiB). More: fewer writes for a block while little else is stored. Default 8388608 (8 MiB).
 journal_bytes = 8388608
+# Whether the file is made as small as it can be at each start, before the node does anything else; room that blocks left which were removed
+# is used again without it. Default false.
+compact_at_start = false
 ")
     }
 

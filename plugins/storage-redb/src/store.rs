@@ -4,13 +4,15 @@ use std::{
     io,
     path::Path,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Instant,
 };
 
 use quorate::storage::{Batch, KEY_BYTES_MAX, Snapshot, Storage, StorageError, VALUE_BYTES_MAX};
 use redb::{Database, Durability, StorageBackend, TableDefinition, WriteTransaction};
+use tracing::info;
 
 use crate::{
-    failure::{Contained, from_redb, guarded},
+    failure::{Contained, from_io, from_redb, guarded},
     journal::Journal,
     medium::{FileMedium, Staged},
     opening::{self, Options},
@@ -25,6 +27,8 @@ pub const FORMAT: u64 = 2;
 pub(crate) const CHAIN: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("chain");
 
 const ACTION: &str = "commit";
+
+const COMPACT: &str = "compact chain.redb";
 
 /// An open store.
 pub(crate) struct RedbStore {
@@ -54,7 +58,7 @@ impl RedbStore {
         let medium = Box::new(journal(opened.format)?);
         let (journal, found) = Journal::open(medium, opened.salt, options.journal_bytes)?;
         opened.release()?;
-        let store = Self {
+        let mut store = Self {
             database: Contained::new(opened.database),
             medium: opened.medium,
             failure: OnceLock::new(),
@@ -63,7 +67,23 @@ impl RedbStore {
         if opened.format < FORMAT || !found.is_empty() {
             guarded("apply chain.journal", || store.write_through(&mut store.lock(), &found))?;
         }
+        if options.compact_at_start {
+            guarded(COMPACT, || store.compact())?;
+        }
         Ok(store)
+    }
+
+    /// Moves pages from the file's end to free places before them, and cuts the end off. The tree is durable and the journal empty: each step of
+    /// this is a transaction that leaves the same rows, so that a kill between two leaves a store.
+    fn compact(&mut self) -> Result<(), StorageError> {
+        let len = |medium: &Staged| medium.len().map_err(|error| from_io(COMPACT, error));
+        let (begun, before_bytes) = (Instant::now(), len(&self.medium)?);
+        self.database.get_mut()?.compact().map_err(|error| from_redb(COMPACT, error))?;
+        // With the list of free pages, which those transactions leave out.
+        self.write_through(&mut self.lock(), &[])?;
+        let (after_bytes, took_ms) = (len(&self.medium)?, begun.elapsed().as_millis());
+        info!(before_bytes, after_bytes, took_ms, "storage compacted");
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Journal> {

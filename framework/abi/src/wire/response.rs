@@ -6,7 +6,7 @@ use quorate::{
     Block, Height, PublicKey, Receipt, TransactionId, ValidatorSet,
     application::QueryError,
     consensus::Certificate,
-    node::{EvidenceRecord, FinalBlock, NodeStatus, PoolStatus, Response, SubmitError, TransactionState},
+    node::{EvidenceRecord, FinalBlock, NodeStatus, PoolStatus, Pruned, Response, SubmitError, TransactionState},
 };
 
 use super::WireError;
@@ -37,6 +37,8 @@ pub enum TransactionAnswer {
     Pending(Bytes),
     /// [`TransactionState::Final`].
     Final(Box<Receipt>),
+    /// [`TransactionState::Pruned`].
+    Pruned(Pruned),
 }
 
 /// A [`Response`].
@@ -73,6 +75,8 @@ pub enum Answer {
     Unavailable(String),
     /// [`Response::Checked`].
     Checked(Result<TransactionId, SubmitError>),
+    /// [`Response::Pruned`].
+    Pruned(Pruned),
 }
 
 impl From<FinalBlock> for FinalBlockAnswer {
@@ -96,6 +100,9 @@ impl From<Response> for Answer {
             Response::Transaction(TransactionState::Final(receipt)) => {
                 Self::Transaction(TransactionAnswer::Final(receipt))
             }
+            Response::Transaction(TransactionState::Pruned(pruned)) => {
+                Self::Transaction(TransactionAnswer::Pruned(pruned))
+            }
             Response::Pool(pool) => Self::Pool(pool),
             Response::Evidence(records) => Self::Evidence(records),
             Response::Query(result) => Self::Query(result),
@@ -104,6 +111,7 @@ impl From<Response> for Answer {
             Response::BackedUp(height) => Self::BackedUp(height),
             Response::Unavailable(why) => Self::Unavailable(why),
             Response::Checked(result) => Self::Checked(result),
+            Response::Pruned(pruned) => Self::Pruned(pruned),
             _ => Self::Unavailable("this version of the plugin boundary does not carry the answer".into()),
         }
     }
@@ -132,6 +140,9 @@ impl TryFrom<Answer> for Response {
             Answer::Transaction(TransactionAnswer::Final(receipt)) => {
                 Self::Transaction(TransactionState::Final(receipt))
             }
+            Answer::Transaction(TransactionAnswer::Pruned(pruned)) => {
+                Self::Transaction(TransactionState::Pruned(pruned))
+            }
             Answer::Pool(pool) => Self::Pool(pool),
             Answer::Evidence(records) => Self::Evidence(records),
             Answer::Query(result) => Self::Query(result),
@@ -140,6 +151,7 @@ impl TryFrom<Answer> for Response {
             Answer::BackedUp(height) => Self::BackedUp(height),
             Answer::Unavailable(why) => Self::Unavailable(why),
             Answer::Checked(result) => Self::Checked(result),
+            Answer::Pruned(pruned) => Self::Pruned(pruned),
         })
     }
 }

@@ -115,6 +115,9 @@ impl<'a> Check<'a> {
         if let (Some(node), Some(chain)) = (&node, &chain) {
             self.check_key(node, &chain.genesis);
         }
+        if let Some(kept) = node.as_ref().and_then(|node| node.keep_blocks) {
+            self.check_keep_blocks(kept, without_chain, &services);
+        }
         let Self { errors, warnings, plugins, registry, .. } = self;
         let registry = registry.clone();
         match node {
@@ -274,6 +277,25 @@ impl<'a> Check<'a> {
                 None
             }
         }
+    }
+
+    /// What keeps only the last blocks can't be beside what reads all.
+    fn check_keep_blocks(&mut self, kept: u64, without_chain: bool, services: &Services) {
+        let node = Settings::new(&self.tables.file, self.tables.source.text(), &["node"], &[]);
+        if without_chain {
+            self.errors.push(node.error("keep_blocks", "node.keep_blocks is set, but this node has no chain"));
+            return;
+        }
+        for (plugin, slot) in services.iter().filter(|(plugin, _)| plugin.needs_history()) {
+            let name = plugin.descriptor().name;
+            let message =
+                format!("the service `{name}` reads the chain from block 1 on, and this node keeps the last {kept}");
+            let error = slot.settings.error("plugin", message);
+            self.errors.push(error.with_help("remove keep_blocks from [node], or run the service beside another node"));
+        }
+        self.warnings.push(format!(
+            "node.keep_blocks is {kept}: new nodes, audits and exports need another node of the network that keeps all"
+        ));
     }
 
     /// What keeps a validator from voting is worth a word; no more, as its validators change with the chain.

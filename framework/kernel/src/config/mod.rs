@@ -29,7 +29,7 @@ pub use self::{
     environment::{ENVIRONMENT_PREFIX, OVERRIDES_MAX},
     slot::SlotConfig,
 };
-use crate::{pool::PoolLimits, registry::Registry};
+use crate::{pool::PoolLimits, prune::KEEP_BLOCKS_MIN, registry::Registry};
 
 /// Bytes of a node's file at most.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
@@ -84,6 +84,8 @@ pub struct NodeSection {
     pub data_dir: PathBuf,
     /// The operator's secret.
     pub admin_token_file: Option<PathBuf>,
+    /// How many of the last blocks are kept; `None`: all.
+    pub keep_blocks: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +97,7 @@ struct NodeTable {
     key_file: PathBuf,
     data_dir: PathBuf,
     admin_token_file: Option<PathBuf>,
+    keep_blocks: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -300,17 +303,22 @@ impl Draft {
         let within = |path: PathBuf| directory.join(path);
         match settings.parse::<NodeTable>() {
             Ok(table) => {
-                let NodeTable { name, role, genesis, key_file, data_dir, admin_token_file } = table;
+                let NodeTable { name, role, genesis, key_file, data_dir, admin_token_file, keep_blocks } = table;
                 if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
                     let message =
                         format!("node.name must have 1 to {NAME_BYTES_MAX} bytes, none of them control characters");
                     self.errors.push(settings.error("name", message));
                 }
+                if let Some(kept) = keep_blocks.filter(|kept| *kept < KEEP_BLOCKS_MIN) {
+                    let message = format!("node.keep_blocks is {kept}; the minimum is {KEEP_BLOCKS_MIN}");
+                    let help = "peers that were away for a while fetch these blocks; without the key a node keeps all";
+                    self.errors.push(settings.error("keep_blocks", message).with_help(help));
+                }
                 self.tables.role = Some(role);
                 self.tables.genesis = genesis.map(within);
                 let admin_token_file = admin_token_file.map(within);
                 let (key_file, data_dir) = (within(key_file), within(data_dir));
-                self.node = Some(NodeSection { name, role, key_file, data_dir, admin_token_file });
+                self.node = Some(NodeSection { name, role, key_file, data_dir, admin_token_file, keep_blocks });
             }
             Err(errors) => {
                 self.errors.extend(errors);

@@ -358,7 +358,7 @@ impl Outbox {
                     // Heads in between were not told; or a block was made without it, which may be because the state no longer allows it.
                     if height > before + 1 {
                         match self.state_of(&id).await? {
-                            TransactionState::Final(_) => return Ok(()),
+                            TransactionState::Final(_) | TransactionState::Pruned(_) => return Ok(()),
                             TransactionState::Unknown => {
                                 let why = "the state does not allow it any more";
                                 return Err(Unwritten::Refused(Rejection::NotAllowed(why.into())));

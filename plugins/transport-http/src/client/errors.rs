@@ -2,7 +2,7 @@
 
 use quorate::{
     application::{QueryError, Rejection},
-    node::SubmitError,
+    node::{Pruned, SubmitError},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -66,6 +66,8 @@ codes! {
     NO_SUCH_ID = -32020, "no such subscription or filter";
     /// The range of blocks is too wide. `data.limit`.
     RANGE_TOO_WIDE = -32021, "range too wide";
+    /// The block is final and was removed: the node keeps only the last. `data.height` is the block's, `data.blocks_from` the lowest here.
+    PRUNED = -32022, "block removed";
 }
 
 /// An error of one call.
@@ -127,6 +129,13 @@ impl From<SubmitError> for RpcError {
             }
             _ => Self::because(UNAVAILABLE, reason),
         }
+    }
+}
+
+impl From<Pruned> for RpcError {
+    fn from(pruned: Pruned) -> Self {
+        let Pruned { height, blocks_from } = pruned;
+        Self::new(PRUNED, json!({ "reason": pruned.to_string(), "height": height, "blocks_from": blocks_from }))
     }
 }
 

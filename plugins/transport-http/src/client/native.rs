@@ -168,6 +168,7 @@ pub(crate) async fn receipt(server: &Server, id: TransactionId, out: &mut Vec<u8
     match server.transaction(id).await? {
         TransactionState::Unknown => write(out, &()),
         TransactionState::Pending(_) => write(out, &json!({ "status": "pending", "transaction_id": id })),
+        TransactionState::Pruned(pruned) => Err(pruned.into()),
         TransactionState::Final(receipt) => {
             let block = server.block(BlockId::Hash(receipt.block_hash)).await?;
             let certificate = block.as_ref().map(|block| shapes::Certificate::of(&block.certificate));

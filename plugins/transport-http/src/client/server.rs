@@ -61,7 +61,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`UNAVAILABLE`] when it can't answer or takes longer than [`ANSWER_WAIT_MAX`].
+    /// [`UNAVAILABLE`] when it can't answer or takes longer than [`ANSWER_WAIT_MAX`], [`PRUNED`](super::errors::PRUNED).
     pub(crate) async fn ask(&self, request: Request) -> Result<Response, RpcError> {
         self.ask_within(request, ANSWER_WAIT_MAX).await
     }
@@ -78,6 +78,7 @@ impl Server {
     async fn ask_within(&self, request: Request, wait: Duration) -> Result<Response, RpcError> {
         match tokio::time::timeout(wait, self.node.request(request)).await {
             Ok(Response::Unavailable(reason)) => Err(RpcError::because(UNAVAILABLE, reason)),
+            Ok(Response::Pruned(pruned)) => Err(pruned.into()),
             Ok(response) => Ok(response),
             Err(_) => {
                 let reason = format!("the node gave no answer within {} s; it may still act on it", wait.as_secs());

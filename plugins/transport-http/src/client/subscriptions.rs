@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    errors::{RpcError, TOO_MANY},
+    errors::{PRUNED, RpcError, TOO_MANY},
     ethereum,
     hexadecimal::Quantity,
     native,
@@ -250,10 +250,16 @@ impl Drop for Subscriptions {
     }
 }
 
-/// The text of a final transaction's receipt.
+/// The text of a final transaction's receipt, or that its block was removed here.
 async fn final_receipt(server: &Server, id: TransactionId) -> Option<String> {
     let mut out = Vec::new();
-    native::receipt(server, id, &mut out).await.ok()?;
+    match native::receipt(server, id, &mut out).await {
+        Ok(()) => {}
+        Err(error) if error.code == PRUNED.code => {
+            return Some(json!({ "status": "removed", "transaction_id": id, "error": error }).to_string());
+        }
+        Err(_) => return None,
+    }
     let text = String::from_utf8(out).ok()?;
     text.starts_with("{\"status\":\"final\"").then_some(text)
 }

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -16,8 +16,8 @@ use quorate::{
     consensus::Certificate,
     merkle,
     node::{
-        BlockId, EvidenceRecord, FinalBlock, Head, Health, Node, NodeHandle, NodeStatus, PeerStatus, PoolStatus, Reply,
-        Request, Response, SubmitError, TransactionState,
+        BlockId, EvidenceRecord, FinalBlock, Head, Health, Node, NodeHandle, NodeStatus, PeerStatus, PoolStatus,
+        Pruned, Reply, Request, Response, SubmitError, TransactionState,
     },
     transport::{Identity, IdentityError, IdentityUse, TransportCommand, TransportContext},
 };
@@ -60,6 +60,8 @@ pub(crate) struct FakeNode {
     /// Submissions are answered, the last first, when so many wait for an answer; at once while it is 0.
     pub(crate) together: AtomicUsize,
     waiting: Mutex<Vec<(Bytes, Reply)>>,
+    /// The blocks below were removed.
+    pub(crate) blocks_from: AtomicU64,
 }
 
 pub(crate) fn id_of(bytes: &[u8]) -> TransactionId {
@@ -74,6 +76,7 @@ impl FakeNode {
             mute: AtomicBool::new(false),
             together: AtomicUsize::new(0),
             waiting: Mutex::default(),
+            blocks_from: AtomicU64::new(1),
         })
     }
 
@@ -146,6 +149,7 @@ impl FakeNode {
             detail: (health == Health::Stalled).then(|| "1 of 2 needed; silent: validator-2".into()),
             height: Height(chain.blocks.len() as u64),
             hash: last.map(|last| last.block.hash()),
+            blocks_from: Height(self.blocks_from.load(Ordering::Relaxed)),
             best_known_height: Height(chain.blocks.len() as u64 + 10),
             peers: [true, false]
                 .map(|connected| PeerStatus {
@@ -181,9 +185,17 @@ impl FakeNode {
         Ok(id)
     }
 
-    fn transaction(chain: &Chain, id: &TransactionId) -> TransactionState {
+    fn pruned(&self, height: Height) -> Option<Pruned> {
+        let blocks_from = Height(self.blocks_from.load(Ordering::Relaxed));
+        (height < blocks_from).then_some(Pruned { height, blocks_from })
+    }
+
+    fn transaction(&self, chain: &Chain, id: &TransactionId) -> TransactionState {
         for one in &chain.blocks {
             let Some(index) = one.transaction_ids.iter().position(|known| known == id) else { continue };
+            if let Some(pruned) = self.pruned(one.block.height()) {
+                return TransactionState::Pruned(pruned);
+            }
             let outcomes: Vec<_> = one.transaction_ids.iter().map(|_| merkle::leaf(b"done")).collect();
             return TransactionState::Final(Box::new(Receipt {
                 transaction_id: *id,
@@ -246,10 +258,13 @@ impl Node for FakeNode {
                     BlockId::Height(height) => chain.blocks.iter().find(|one| one.block.height() == height),
                     BlockId::Hash(hash) => chain.blocks.iter().find(|one| one.block.hash() == hash),
                 };
-                Response::Block(found.cloned().map(Box::new))
+                match found.and_then(|found| self.pruned(found.block.height())) {
+                    Some(pruned) => Response::Pruned(pruned),
+                    None => Response::Block(found.cloned().map(Box::new)),
+                }
             }
             Request::Submit(bytes) => Response::Submitted(Self::submit(&mut chain, bytes)),
-            Request::Transaction(id) => Response::Transaction(Self::transaction(&chain, &id)),
+            Request::Transaction(id) => Response::Transaction(self.transaction(&chain, &id)),
             Request::Pool => {
                 Response::Pool(PoolStatus { count: chain.pool.len() as u64, count_max: 10, ..PoolStatus::default() })
             }
@@ -266,6 +281,9 @@ impl Node for FakeNode {
             Request::Query { path, params } => Response::Query(Self::query(&path, &params)),
             Request::Metrics => Response::Text("# TYPE fake gauge\nfake 1\n# EOF\n".into()),
             Request::Genesis => Response::Text(GENESIS.into()),
+            Request::BlockRange { from, .. } if self.pruned(from).is_some() => {
+                self.pruned(from).map_or_else(|| Response::Blocks(Vec::new()), Response::Pruned)
+            }
             Request::BlockRange { from, .. } => Response::Blocks(
                 chain
                     .blocks

@@ -67,6 +67,44 @@ async fn a_block_is_found_by_height_hash_and_tag() {
 }
 
 #[tokio::test]
+async fn what_was_removed_is_told_apart_from_what_never_was() {
+    let server = Server::start().await;
+    let at = server.address;
+    ok(at, "quorate_submit", json!([hex_of(b"one")])).await;
+    let first = server.seal().await;
+    for _ in 0..4 {
+        server.seal().await;
+    }
+    assert_eq!(ok(at, "quorate_status", json!([])).await["blocks_from"], 1);
+    server.node.blocks_from.store(4, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(ok(at, "quorate_status", json!([])).await["blocks_from"], 4);
+    let id = id_of(b"one");
+    for (method, params) in [
+        ("quorate_block", json!([1])),
+        ("quorate_block", json!([first.hash])),
+        ("quorate_receipt", json!([id])),
+        ("quorate_blockRange", json!([1])),
+        ("eth_getBlockByNumber", json!(["0x1"])),
+        ("eth_getBlockByHash", json!([first.hash])),
+        ("eth_getBlockReceipts", json!(["0x1"])),
+        ("eth_getBlockTransactionCountByNumber", json!(["0x1"])),
+        ("eth_getTransactionByHash", json!([id])),
+        ("eth_getTransactionReceipt", json!([id])),
+    ] {
+        let (code, data) = fail(at, method, params).await;
+        assert_eq!((code, &data["height"], &data["blocks_from"]), (-32022, &json!(1), &json!(4)), "{method}");
+        let why = "block 1 is final and was removed here: this node has the blocks from 4 on; ask one that keeps all";
+        assert_eq!(data["reason"], why, "{method}");
+    }
+    assert_eq!(ok(at, "quorate_block", json!([4])).await["height"], 4);
+    assert_eq!(ok(at, "quorate_block", json!([9])).await, Value::Null);
+    assert_eq!(ok(at, "quorate_receipt", json!([id_of(b"never")])).await, Value::Null);
+    assert_eq!(ok(at, "quorate_blockRange", json!([4])).await["from"], 4);
+    // Genesis is no block that could be removed.
+    assert_eq!(ok(at, "eth_getBlockByNumber", json!(["earliest"])).await["number"], "0x0");
+}
+
+#[tokio::test]
 async fn every_refusal_of_a_transaction_has_its_code_and_says_why() {
     let server = Server::start().await;
     let at = server.address;

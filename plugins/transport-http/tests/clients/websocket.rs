@@ -142,6 +142,20 @@ async fn receipts_are_told_once_also_when_final_before() {
 }
 
 #[tokio::test]
+async fn a_subscriber_is_told_that_a_receipt_was_removed() {
+    let server = Server::start().await;
+    let mut socket = connect(&server, "/ws").await;
+    call(&mut socket, "quorate_submit", json!([format!("0x{}", hex::encode(b"one"))])).await;
+    server.seal().await;
+    server.seal().await;
+    server.node.blocks_from.store(2, std::sync::atomic::Ordering::Relaxed);
+    call(&mut socket, "quorate_subscribe", json!({ "topic": "receipts", "ids": [id_of(b"one")] })).await;
+    let told = &next(&mut socket).await["params"]["result"];
+    assert_eq!((&told["status"], &told["transaction_id"]), (&json!("removed"), &json!(id_of(b"one"))));
+    assert_eq!((&told["error"]["code"], &told["error"]["data"]["height"]), (&json!(-32022), &json!(1)));
+}
+
+#[tokio::test]
 async fn subscriptions_need_a_websocket_and_are_bounded() {
     let server = Server::with("subscriptions_max = 2\nsubscriptions_total_max = 3\n").await;
     assert_eq!(crate::net::fail(server.address, "eth_subscribe", json!(["newHeads"])).await.0, -32018);

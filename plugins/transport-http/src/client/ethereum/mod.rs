@@ -288,6 +288,7 @@ async fn transaction(
         }
         (Method::TransactionByHash, TransactionState::Final(receipt)) => write(out, &Transaction::of_receipt(&receipt)),
         (_, TransactionState::Final(receipt)) => write(out, &shapes::Receipt::of(&receipt)),
+        (_, TransactionState::Pruned(pruned)) => Err(pruned.into()),
         _ => write(out, &()),
     }
 }
