@@ -6,7 +6,7 @@ use clap::Args;
 use quorate_testkit::sim::{
     FaultModel,
     latency::{
-        BLOCKS_MAX, Conditions, DELAY_MAX_US, Figures, TRANSACTION_BYTES, TRANSACTIONS_MAX, VALIDATORS_MAX, measure,
+        BLOCKS_MAX, Conditions, DELAY_MAX_US, Figures, TRANSACTION_BYTES, TRANSACTIONS_MAX, VALIDATORS, measure,
     },
 };
 use serde::Serialize;
@@ -39,13 +39,13 @@ pub struct LatencyArgs {
     /// Which consensus of the library [default: its only one]
     #[arg(long, value_name = "NAME")]
     pub plugin: Option<String>,
-    /// Validators, several with commas between them; 61 at most
+    /// Validators, 2 to 61; several with commas between them
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_value = "3,4,7,13")]
     pub validators: Vec<usize>,
     /// Delays one way, in ms or by name: LOW-HIGH, datacentre (0.25), continent (10-20), world (40-150); each pair of validators has one of the range
     #[arg(long, value_name = "DELAYS,..", value_delimiter = ',', default_value = "continent")]
     pub delays: Vec<Delays>,
-    /// What the networks withstand: crash, byzantine, byzantine-sync
+    /// What the networks withstand: crash, byzantine, byzantine-sync; of a consensus that can't be told, what it does
     #[arg(long, value_name = "MODEL,..", value_delimiter = ',', default_value = "crash")]
     pub fault_model: Vec<FaultModel>,
     /// Transactions in a block, 4096 at most; 1 is a lone one
@@ -182,8 +182,9 @@ pub fn run(args: &LatencyArgs) -> Result<(), Failure> {
 }
 
 fn check(args: &LatencyArgs) -> Result<(), Failure> {
-    if let Some(count) = args.validators.iter().find(|count| !(1..=VALIDATORS_MAX).contains(*count)) {
-        return Err(Failure::usage(format!("--validators {count}: a simulated network has 1 to {VALIDATORS_MAX}")));
+    if let Some(count) = args.validators.iter().find(|count| !VALIDATORS.contains(*count)) {
+        let (low, high) = (VALIDATORS.start(), VALIDATORS.end());
+        return Err(Failure::usage(format!("--validators {count}: a network with delays has {low} to {high}")));
     }
     if let Some(count) = args.transactions.iter().find(|count| !(1..=TRANSACTIONS_MAX).contains(*count)) {
         return Err(Failure::usage(format!("--transactions {count}: a simulated block has 1 to {TRANSACTIONS_MAX}")));

@@ -3,7 +3,7 @@
 //! Each pair of validators has one delay for both ways, drawn from a range. The engine, its messages and their bytes, what is signed and when it must be
 //! durable are the real ones; computing takes no time here, and what a validator receives does not share a line.
 
-use quorate::plugin::ConsensusPlugin;
+use quorate::plugin::{ConsensusPlugin, Promise};
 use serde::Serialize;
 
 use super::{
@@ -16,8 +16,8 @@ use super::{
     world::{HAPPENINGS_MAX, Item, Setup, World},
 };
 
-/// Validators at most: sets of nodes are bits of a word.
-pub const VALIDATORS_MAX: usize = 61;
+/// How many validators: one alone takes no time, and sets of nodes are bits of a word.
+pub const VALIDATORS: std::ops::RangeInclusive<usize> = 2..=61;
 
 /// Transactions of one block at most.
 pub const TRANSACTIONS_MAX: usize = 4_096;
@@ -26,7 +26,7 @@ pub const TRANSACTIONS_MAX: usize = 4_096;
 pub const BLOCKS_MAX: u64 = 10_000;
 
 /// Bytes of a transaction: at least its kind and its number, at most what a block of [`TRANSACTIONS_MAX`] has room for.
-pub const TRANSACTION_BYTES: std::ops::RangeInclusive<usize> = 5..=4_096;
+pub const TRANSACTION_BYTES: std::ops::RangeInclusive<usize> = 5..=2_048;
 
 /// A delay at most, in microseconds.
 pub const DELAY_MAX_US: u64 = 10_000_000;
@@ -117,7 +117,7 @@ pub struct Figures {
 impl Conditions {
     fn check(&self) -> Result<(), String> {
         let within = [
-            (self.validators >= 1 && self.validators <= VALIDATORS_MAX, "validators"),
+            (VALIDATORS.contains(&self.validators), "validators"),
             (self.transactions >= 1 && self.transactions <= TRANSACTIONS_MAX, "transactions in a block"),
             (TRANSACTION_BYTES.contains(&self.transaction_bytes), "bytes of a transaction"),
             (self.blocks >= 1 && self.blocks <= BLOCKS_MAX, "blocks"),
@@ -139,6 +139,18 @@ impl Conditions {
             ));
         }
         Ok(())
+    }
+
+    /// The same, with the fault model of a consensus that can't be told one.
+    fn as_promised(&self, scenario: &Scenario, promise: Option<&Promise>) -> Self {
+        let fault_model = match promise {
+            _ if scenario.settings.contains("fault_model") => self.fault_model,
+            None => self.fault_model,
+            Some(Promise { dishonest: 0, .. }) => FaultModel::Crash,
+            Some(Promise { delta: Some(_), .. }) => FaultModel::ByzantineSync,
+            Some(Promise { delta: None, .. }) => FaultModel::Byzantine,
+        };
+        Self { fault_model, ..self.clone() }
     }
 
     fn scenario(&self, plugin: &dyn ConsensusPlugin) -> Result<Scenario, String> {
@@ -179,6 +191,8 @@ pub fn measure(plugin: &dyn ConsensusPlugin, conditions: &Conditions) -> Result<
     }
     let scenario = conditions.scenario(plugin)?;
     let promise = plugin.promise(&context(&scenario)?);
+    let conditions = &conditions.as_promised(&scenario, promise.as_ref());
+    conditions.check()?;
     let kinds = promise.as_ref().and_then(|promise| promise.kinds);
     let setup = Setup {
         scenario: &scenario,
