@@ -1,9 +1,13 @@
-//! The kernel without sockets and files: three validators in one process agree, go on without one, and verify on the state.
+//! The kernel without sockets and files: three validators in one process agree, go on without one, verify on the state, and catch up.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests may panic")]
 
+#[path = "in_process/catch_up.rs"]
+mod catch_up;
 #[path = "support/in_memory.rs"]
 mod in_memory;
+#[path = "in_process/peers.rs"]
+mod peers;
 #[path = "in_process/pruned_ledger.rs"]
 mod pruned_ledger;
 #[path = "in_process/pruning.rs"]

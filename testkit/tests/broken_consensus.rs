@@ -38,10 +38,12 @@ enum Bug {
     LongRecords,
     CountsForAll,
     RefusesItsRecord,
+    CountsBlocks,
     SignsWithoutPlace,
     Panics,
     CommitsAnything,
     ProvesAnything,
+    TrustsMany,
     Accuses,
     LeavesThreads,
     OneVote,
@@ -60,10 +62,12 @@ const BUGS: &[(Bug, &str)] = &[
     (Bug::LongRecords, "records, proofs and messages are bounded"),
     (Bug::CountsForAll, "two engines share nothing"),
     (Bug::RefusesItsRecord, "it starts again from its own record"),
+    (Bug::CountsBlocks, "it goes on far above its tip"),
     (Bug::SignsWithoutPlace, "without a place it does not sign"),
     (Bug::Panics, "no message makes it panic"),
     (Bug::CommitsAnything, "no forged message makes it commit"),
     (Bug::ProvesAnything, "a proof shows one block of one network"),
+    (Bug::TrustsMany, "proofs together are judged as each alone"),
     (Bug::Accuses, "bytes that are no evidence accuse nobody"),
     (Bug::OneVote, SIMULATOR),
     (Bug::LeavesThreads, "made and dropped a hundred times leaves nothing"),
@@ -169,7 +173,7 @@ impl Wrong {
                 }
             }
             Event::Committed { tip, me, .. } => {
-                self.height = tip.height.next();
+                self.height = if self.bug == Bug::CountsBlocks { self.height.next() } else { tip.height.next() };
                 if self.bug == Bug::SignsWithoutPlace {
                     *me = me.or(Some(ValidatorIndex(0)));
                 }
@@ -220,6 +224,18 @@ struct WrongProof(Bug, Arc<dyn FinalityProof>);
 impl FinalityProof for WrongProof {
     fn verify(&self, chain_id: &ChainId, header: &Header, proof: &[u8], set: &ValidatorSet) -> Result<(), ProofError> {
         if self.0 == Bug::ProvesAnything { Ok(()) } else { self.1.verify(chain_id, header, proof, set) }
+    }
+
+    fn verify_many(
+        &self,
+        chain_id: &ChainId,
+        blocks: &[(&Header, &[u8])],
+        set: &ValidatorSet,
+    ) -> Vec<Result<(), ProofError>> {
+        match self.0 {
+            Bug::TrustsMany => vec![Ok(()); blocks.len()],
+            _ => blocks.iter().map(|(header, proof)| self.verify(chain_id, header, proof, set)).collect(),
+        }
     }
 
     fn certificate(&self, proof: &[u8]) -> Result<Certificate, ProofError> {

@@ -53,6 +53,17 @@ impl Network {
         application: impl ApplicationPlugin + 'static,
         shared: &str,
     ) -> Self {
+        Self::on(&Hub::new(), fault_model, storage, application, shared)
+    }
+
+    /// A network whose nodes meet there.
+    pub(crate) fn on(
+        hub: &Hub,
+        fault_model: &str,
+        storage: impl StoragePlugin + 'static,
+        application: impl ApplicationPlugin + 'static,
+        shared: &str,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let application_name = application.descriptor().name;
         let text = genesis(fault_model, &format!("\"{application_name}\"\n{shared}"));
@@ -61,12 +72,11 @@ impl Network {
             NodeKey::development(name).save_new(&directory.path().join(format!("{name}.key"))).unwrap();
         }
         let name = storage.descriptor().name;
-        let hub = Hub::new();
         let registry = Registry::new()
             .with_consensus(quorate_poa::PoaPlugin)
             .with_storage(storage)
-            .with_transport(MemoryTransportPlugin::new(&hub))
-            .with_discovery(MemoryDiscoveryPlugin::new(&hub))
+            .with_transport(MemoryTransportPlugin::new(hub))
+            .with_discovery(MemoryDiscoveryPlugin::new(hub))
             .with_application(application)
             .with_service(Refuses)
             .with_service(Reader);

@@ -220,7 +220,7 @@ pub enum Event {
         /// The signature, or why not.
         result: Result<Signature, SignRefused>,
     },
-    /// A block is durable and final; the engine goes on above it.
+    /// A block is durable and final; the engine goes on above it. By catch-up it may be several heights above the tip before.
     Committed {
         /// The new tip.
         tip: Tip,
@@ -420,6 +420,17 @@ pub trait FinalityProof: Send + Sync {
         proof: &[u8],
         validators: &ValidatorSet,
     ) -> Result<(), ProofError>;
+
+    /// As [`FinalityProof::verify`], for blocks with the same validators: the same answers, in the order of `blocks`. A plugin whose proofs
+    /// can be checked sooner together than one by one does so.
+    fn verify_many(
+        &self,
+        chain_id: &ChainId,
+        blocks: &[(&Header, &[u8])],
+        validators: &ValidatorSet,
+    ) -> Vec<Result<(), ProofError>> {
+        blocks.iter().map(|(header, proof)| self.verify(chain_id, header, proof, validators)).collect()
+    }
 
     /// What a proof says, unchecked.
     ///

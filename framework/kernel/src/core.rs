@@ -3,6 +3,8 @@
 //! It runs on a thread of its own, which alone writes to the store and holds the signer. Everything else reads the last final
 //! block's [`View`](crate::ledger::View) and hands its inputs over by two bounded queues.
 
+mod catch_up;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -24,8 +26,9 @@ use quorate::{
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    ahead::AtHand,
     layout,
-    ledger::{BadBlock, Candidate, Proposal, View},
+    ledger::{Candidate, Proposal, View},
     named::{Framed, HELD_FOR},
     shared::{Board, Clock, Shared},
     signer::Signer,
@@ -71,6 +74,9 @@ const NOT_NOW_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long a peer is turned away that gave a block or message against the rules.
 const BAN_MS: u64 = 10_000;
+
+/// Messages, and other inputs, that are heard between two commits of catch-up at most.
+const INPUTS_BETWEEN: usize = 64;
 
 /// Transactions looked at again after a block at most.
 const RECHECK_MAX: usize = 256;
@@ -144,6 +150,7 @@ pub(crate) struct Parts {
     pub(crate) engine: Box<dyn Consensus>,
     pub(crate) signer: Option<Signer>,
     pub(crate) eager_sync: bool,
+    pub(crate) at_hand: AtHand,
     pub(crate) transport: mpsc::Sender<TransportCommand>,
     pub(crate) heads: watch::Sender<Option<Arc<Head>>>,
     pub(crate) messages: mpsc::Receiver<Envelope>,
@@ -166,7 +173,7 @@ pub(crate) struct Core {
     not_now_at: Option<Instant>,
     evidence: BTreeMap<Hash, Bytes>,
     sync: CatchUp,
-    blocks: VecDeque<(PeerId, Bytes, Bytes)>,
+    at_hand: AtHand,
     /// What the step at hand sends after something was signed or saved that is not durable yet.
     outbox: Vec<TransportCommand>,
     /// The engine starts at this height: the key signed there already, on a chain that is not here yet.
@@ -182,7 +189,8 @@ pub(crate) struct Core {
 
 /// Runs the loop until [`Control::Stop`]; on a thread of its own, in a single-threaded runtime.
 pub(crate) async fn run(parts: Parts) -> Result<(), CoreError> {
-    let Parts { shared, engine, signer, eager_sync, transport, heads, mut messages, mut controls, serve } = parts;
+    let Parts { shared, engine, signer, eager_sync, at_hand, transport, heads, mut messages, mut controls, serve } =
+        parts;
     let view = shared.view();
     let next_tick = shared.clock.now();
     let mut core = Core {
@@ -200,7 +208,7 @@ pub(crate) async fn run(parts: Parts) -> Result<(), CoreError> {
         not_now_at: None,
         evidence: BTreeMap::new(),
         sync: CatchUp::new(eager_sync),
-        blocks: VecDeque::new(),
+        at_hand,
         outbox: Vec::new(),
         asleep_until: None,
         peers: BTreeSet::new(),
@@ -230,19 +238,14 @@ impl Core {
             self.fire_timers();
             self.drain(messages, MESSAGES_AHEAD_MAX).await?;
             self.tick().await?;
-            self.take_one_block().await?;
+            // Before blocks are taken, and after what came meanwhile was heard.
             self.ask_for_blocks().await;
-            if !self.queue.is_empty() || !self.blocks.is_empty() {
+            self.take_blocks().await?;
+            if !self.queue.is_empty() || self.at_hand.is_ready() {
                 // Something came of it: other inputs get their turn, without waiting for them.
                 self.settle().await?;
-                if let Ok(control) = controls.try_recv() {
-                    if matches!(control, Control::Stop) {
-                        break;
-                    }
-                    self.control(control).await?;
-                }
-                if let Ok(message) = messages.try_recv() {
-                    self.message(message);
+                if self.hear(messages, controls).await? {
+                    break;
                 }
                 continue;
             }
@@ -257,12 +260,42 @@ impl Core {
                     Some(Control::Stop) | None => break,
                     Some(control) => self.control(control).await?,
                 },
+                going = self.at_hand.more() => if !going {
+                    return Err(StorageError::Plugin("the thread that checks blocks ahead is gone".into()).into());
+                },
                 () = tokio::time::sleep_until(due) => {}
             }
         }
         self.queue.push_back(Event::Stop);
         self.drain(messages, 0).await?;
         self.settle().await
+    }
+
+    /// Takes the inputs that have come, without waiting for any; whether one says to stop.
+    async fn hear(
+        &mut self,
+        messages: &mut mpsc::Receiver<Envelope>,
+        controls: &mut mpsc::Receiver<Control>,
+    ) -> Result<bool, Fault> {
+        let rounds = if self.at_hand.is_ready() { INPUTS_BETWEEN } else { 1 };
+        for round in 0..rounds {
+            if round > 0 {
+                self.drain(messages, 0).await?;
+            }
+            let (control, message) = (controls.try_recv().ok(), messages.try_recv().ok());
+            if control.is_none() && message.is_none() {
+                break;
+            }
+            match control {
+                Some(Control::Stop) => return Ok(true),
+                Some(control) => self.control(control).await?,
+                None => {}
+            }
+            if let Some(message) = message {
+                self.message(message);
+            }
+        }
+        Ok(false)
     }
 
     fn start(&mut self) -> Result<(), StorageError> {
@@ -617,34 +650,42 @@ impl Core {
     }
 
     async fn commit(&mut self, candidate: &Candidate, proof: &Bytes, by: CommitBy) -> Result<(), StorageError> {
+        let batch = self.shared.ledger.batch(&self.view, candidate, proof);
+        self.make_final(std::slice::from_ref(candidate), batch, by).await
+    }
+
+    /// Commits the next blocks by `batch`, then tells everyone.
+    async fn make_final(&mut self, blocks: &[Candidate], batch: Batch, by: CommitBy) -> Result<(), StorageError> {
         let began = self.shared.clock.now();
+        let validators_hash = self.view.validators.hash();
         let ledger = &self.shared.ledger;
-        ledger.storage.commit(ledger.batch(&self.view, candidate, proof))?;
+        ledger.storage.commit(batch)?;
         let view = ledger.view()?;
         self.shared.set_view(view);
         self.view = self.shared.view();
-        let header = candidate.block.header();
-        let (height, hash) = (header.height, candidate.block.hash());
         let metrics = &self.shared.metrics;
         metrics.commit_seconds.observe(self.shared.clock.now().since(began).as_secs_f64());
-        metrics.height.set(i64::try_from(height.0).unwrap_or(i64::MAX));
-        metrics.transactions.inc_by(candidate.ids.len() as u64);
-        let transactions = candidate.ids.len();
-        tracing::info!(%height, %hash, transactions, round = header.created_round.0, ?by, "block committed");
+        metrics.height.set(i64::try_from(self.view.tip.height.0).unwrap_or(i64::MAX));
         self.candidates.clear();
         self.not_now.clear();
         self.not_now_at = None;
-        for (proven, _) in candidate.misbehaviour.iter().zip(candidate.block.evidence()) {
-            self.evidence.remove(&layout::offence(&proven.offender, proven.height));
+        self.clean_pool(blocks);
+        for candidate in blocks {
+            let header = candidate.block.header();
+            let (height, hash, transactions) = (header.height, candidate.block.hash(), candidate.ids.len());
+            self.shared.metrics.transactions.inc_by(transactions as u64);
+            tracing::info!(%height, %hash, transactions, round = header.created_round.0, ?by, "block committed");
+            for (proven, _) in candidate.misbehaviour.iter().zip(candidate.block.evidence()) {
+                self.evidence.remove(&layout::offence(&proven.offender, proven.height));
+            }
+            let head = Arc::new(Head { header: header.clone(), hash, transaction_ids: candidate.ids.clone().into() });
+            self.heads.send_replace(Some(Arc::clone(&head)));
+            self.send(TransportCommand::Committed(head)).await;
         }
-        self.clean_pool(candidate);
-        let head = Arc::new(Head { header: header.clone(), hash, transaction_ids: candidate.ids.clone().into() });
-        self.heads.send_replace(Some(Arc::clone(&head)));
-        self.send(TransportCommand::Committed(head)).await;
-        let status = Message::Status { height, hash }.encode();
+        let status = Message::Status { height: self.view.tip.height, hash: self.view.tip.hash }.encode();
         self.send(TransportCommand::Broadcast { class: Class::Sync, bytes: status }).await;
-        if candidate.executed.next_validators.hash() != header.validators_hash {
-            tracing::info!(%height, count = self.view.validators.len(), "validators changed");
+        if self.view.validators.hash() != validators_hash {
+            tracing::info!(height = %self.view.tip.height, count = self.view.validators.len(), "validators changed");
             self.send(TransportCommand::Validators(validator_peers(&self.view))).await;
         }
         self.told_pending = self.pending();
@@ -670,10 +711,10 @@ impl Core {
     }
 
     /// Takes out of the pool what is final, and what the new state refuses.
-    fn clean_pool(&mut self, candidate: &Candidate) {
+    fn clean_pool(&mut self, blocks: &[Candidate]) {
         let state = crate::execute::StateView(self.view.snapshot.as_ref());
         let mut pool = self.shared.pool();
-        pool.committed(&candidate.ids);
+        pool.committed(blocks.iter().flat_map(|candidate| &candidate.ids));
         for (id, bytes) in pool.out_of_step(RECHECK_MAX) {
             match self.shared.ledger.application.check(&state, Clock::wall(), &bytes) {
                 Ok(admission) => pool.update(&id, &admission),
@@ -750,7 +791,6 @@ impl Core {
             Control::PeerDown(peer) => {
                 self.peers.remove(&peer);
                 self.sync.gone(&peer);
-                self.blocks.retain(|(from, ..)| *from != peer);
                 self.queue.push_back(Event::PeerDown { peer });
             }
             Control::PeerStatus { peer, height, hash } => {
@@ -779,128 +819,11 @@ impl Core {
         Ok(())
     }
 
-    /// A validator whose final block differs from ours is asked for it: one of the two proofs is false, or all trust is lost.
-    async fn look_for_fork(&mut self, peer: PeerId, height: Height, hash: &Hash) -> Result<(), StorageError> {
-        if height > self.view.tip.height || height == Height::GENESIS {
-            return Ok(());
-        }
-        if self.view.validators.index_of(&peer.into()).is_none() {
-            return Ok(());
-        }
-        // The rows of hashes stay when blocks are removed.
-        let tip = self.view.tip;
-        let same =
-            if height == tip.height { *hash == tip.hash } else { self.view.chain().height_of(hash)? == Some(height) };
-        if !same && self.sync.fork_check(self.shared.clock.now(), &peer) {
-            tracing::warn!(%peer, %height, theirs = %hash, "a validator says that another block is final; asking for its proof");
-            let bytes = Message::BlockRequest { from: height, bytes_max: 1 }.encode();
-            self.send(TransportCommand::Send { to: peer, class: Class::Sync, bytes }).await;
-        }
-        Ok(())
-    }
-
-    fn blocks_came(&mut self, peer: PeerId, height: Height, blocks: Vec<(Bytes, Bytes)>) -> Result<(), StorageError> {
-        self.sync.heard(peer, height);
-        for (encoded, proof) in &blocks {
-            self.compare_with_ours(peer, encoded, proof)?;
-        }
-        if !self.sync.answered(&peer) {
-            return Ok(());
-        }
-        if blocks.is_empty() {
-            self.sync.failed(self.shared.clock.now(), peer);
-        }
-        self.blocks = blocks.into_iter().map(|(block, proof)| (peer, block, proof)).collect();
-        Ok(())
-    }
-
-    /// Two proofs for one height: voting stops and both are kept.
-    fn compare_with_ours(&mut self, peer: PeerId, encoded: &Bytes, proof: &Bytes) -> Result<(), StorageError> {
-        let Ok(block) = Block::decode(encoded.clone()) else { return Ok(()) };
-        let height = block.height();
-        if height > self.view.tip.height || height == Height::GENESIS {
-            return Ok(());
-        }
-        let chain = self.view.chain();
-        if chain.height_of(&block.hash())? == Some(height) {
-            return Ok(());
-        }
-        let validators = chain.validators(height)?;
-        let ledger = &self.shared.ledger;
-        if ledger.finality.verify(&ledger.genesis.chain_id(), block.header(), proof, &validators).is_err() {
-            return Ok(());
-        }
-        let mut batch = Batch::new();
-        batch.put(layout::CONFLICT, layout::StoredBlock::encode(&block, proof, &[]));
-        ledger.storage.commit(batch)?;
-        let ours = match chain.block(height)? {
-            Some(ours) => ours.block.hash().to_string(),
-            None => "one which was removed here, with its proof,".into(),
-        };
-        self.halt(format!(
-            "two final blocks at height {height}: {ours} and, from {peer}, {}; both proofs are kept",
-            block.hash()
-        ));
-        Ok(())
-    }
-
-    /// Takes one block of an answer, so that consensus messages do not wait for all of them.
-    async fn take_one_block(&mut self) -> Result<(), Fault> {
-        let Some((peer, encoded, proof)) = self.blocks.pop_front() else { return Ok(()) };
-        self.settle().await?;
-        if self.halted {
-            self.blocks.clear();
-            return Ok(());
-        }
-        let block = match Block::decode(encoded) {
-            Ok(block) => block,
-            Err(error) => return Ok(self.blame(peer, error.to_string()).await?),
-        };
-        if block.height() <= self.view.tip.height {
-            return Ok(());
-        }
-        let known_good = |id: &quorate::TransactionId, bytes: &Bytes| self.shared.known_good(id, bytes);
-        match self.shared.ledger.judge_final(&self.view, &block, &proof, &known_good) {
-            Ok(candidate) => {
-                self.shared.metrics.blocks_by_sync.inc();
-                Ok(self.commit(&candidate, &proof, CommitBy::Sync).await?)
-            }
-            Err(BadBlock::NotFinal(why)) => Ok(self.blame(peer, why).await?),
-            Err(BadBlock::Storage(error)) => Err(error.into()),
-            Err(conflict @ BadBlock::Conflict { .. }) => {
-                let mut batch = Batch::new();
-                batch.put(layout::CONFLICT, layout::StoredBlock::encode(&block, &proof, &[]));
-                self.shared.ledger.storage.commit(batch)?;
-                self.halt(conflict.to_string());
-                Ok(())
-            }
-        }
-    }
-
-    async fn blame(&mut self, peer: PeerId, why: String) -> Result<(), StorageError> {
-        tracing::warn!(%peer, why, "peer gave a block that is not final");
-        self.blocks.clear();
-        self.sync.failed(self.shared.clock.now(), peer);
-        let reason = format!("gave a block that is not final: {why}");
-        self.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await;
-        Ok(())
-    }
-
-    async fn ask_for_blocks(&mut self) {
-        if self.halted {
-            return;
-        }
-        let now = self.shared.clock.now();
-        let busy = !self.blocks.is_empty();
-        if let Some(ask) = self.sync.poll(now, self.view.tip.height, busy) {
-            let bytes = Message::BlockRequest { from: ask.from, bytes_max: BLOCK_BYTES_WANTED }.encode();
-            self.send(TransportCommand::Send { to: ask.peer, class: Class::Sync, bytes }).await;
-        }
-    }
-
     fn due(&self) -> Instant {
         let timers = self.timers.values().copied();
-        let others = [self.not_now_at, self.sync.due(self.view.tip.height)].into_iter().flatten();
+        // A halted node asks for no blocks, and would wake for them again and again.
+        let sync = if self.halted { None } else { self.sync.due(self.progress()) };
+        let others = [self.not_now_at, sync].into_iter().flatten();
         timers.chain(others).min().unwrap_or(self.next_tick).min(self.next_tick)
     }
 
@@ -972,7 +895,8 @@ impl Core {
         self.shared.metrics.round.set(engine.round.0.into());
         let out_of_reach = self.sync.out_of_reach(tip);
         *self.shared.board() = Board {
-            syncing: out_of_reach.is_some() || self.sync.is_active() && self.sync.best() > tip.next(),
+            syncing: out_of_reach.is_some()
+                || (self.sync.is_active() || !self.at_hand.is_empty()) && self.sync.best() > tip.next(),
             out_of_reach,
             best_known: self.sync.best(),
             conflict: self.conflict.clone(),

@@ -50,22 +50,33 @@ impl StateRead for Overlay<'_> {
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let over: Vec<_> =
-            self.writes.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to))).collect();
-        // Every write may hide one stored pair.
-        let stored = self.base.scan(from, to, limit.saturating_add(over.len()))?;
-        let mut merged: BTreeMap<Bytes, Bytes> = stored.into_iter().collect();
-        for (key, value) in over {
-            match value {
-                Some(value) => merged.insert(key.clone(), value.clone()),
-                None => merged.remove(key),
-            };
-        }
-        Ok(merged.into_iter().take(limit).collect())
+        scan_over(&self.writes, from, to, limit, |limit| self.base.scan(from, to, limit))
     }
+}
+
+/// At most `limit` pairs with `from <= key < to` of what `writes` leave of a base; `scan` gives as many of the base's as it is asked for.
+pub(crate) fn scan_over(
+    writes: &BTreeMap<Bytes, Option<Bytes>>,
+    from: &[u8],
+    to: &[u8],
+    limit: usize,
+    scan: impl FnOnce(usize) -> Result<Vec<(Bytes, Bytes)>, StorageError>,
+) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    let over: Vec<_> =
+        writes.range::<[u8], _>((std::ops::Bound::Included(from), std::ops::Bound::Excluded(to))).collect();
+    // Every write may hide one stored pair.
+    let stored = scan(limit.saturating_add(over.len()))?;
+    let mut merged: BTreeMap<Bytes, Bytes> = stored.into_iter().collect();
+    for (key, value) in over {
+        match value {
+            Some(value) => merged.insert(key.clone(), value.clone()),
+            None => merged.remove(key),
+        };
+    }
+    Ok(merged.into_iter().take(limit).collect())
 }
 
 impl StateWrite for Overlay<'_> {

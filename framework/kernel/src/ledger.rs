@@ -88,6 +88,12 @@ impl View {
         below.then_some(Pruned { height, blocks_from: self.blocks_from })
     }
 
+    /// The chain in `snapshot`, whose last final block is `tip`.
+    pub(crate) fn on(tip: Tip, validators: ValidatorSet, snapshot: Box<dyn Snapshot>) -> Result<Self, StorageError> {
+        let blocks_from = ChainReader(snapshot.as_ref()).blocks_from()?;
+        Ok(Self { tip, validators, blocks_from, snapshot, evidence: OnceLock::new() })
+    }
+
     /// Reads of the chain.
     pub fn chain(&self) -> ChainReader<'_> {
         ChainReader(self.snapshot.as_ref())
@@ -127,6 +133,17 @@ fn judged<T>(result: Result<T, ProofError>) -> Result<Result<T, ProofError>, Sto
 
 /// Tells whether a transaction's costly check was done before.
 pub(crate) type KnownGood<'a> = &'a dyn Fn(&TransactionId, &Bytes) -> bool;
+
+/// What was found out of a final block before its parent was part of the chain.
+#[derive(Debug, Default)]
+pub(crate) struct Foreknown {
+    /// Its proof was checked against the validators with this hash, and convinced.
+    pub(crate) proven_by: Option<Hash>,
+    /// Of its transactions in order; or none.
+    pub(crate) ids: Vec<TransactionId>,
+    /// Which of them passed [`Application::verify`] on an earlier final state, which holds for ever; or none.
+    pub(crate) good: Vec<bool>,
+}
 
 /// What proposes a block.
 pub(crate) struct Proposal<'a> {
@@ -209,8 +226,7 @@ impl Ledger {
         let chain = ChainReader(snapshot.as_ref());
         let tip = chain.tip()?.ok_or_else(|| StorageError::Damaged("the tip is missing".into()))?;
         let validators = chain.validators(tip.height.next())?;
-        let blocks_from = chain.blocks_from()?;
-        Ok(View { tip, validators, blocks_from, snapshot, evidence: OnceLock::new() })
+        View::on(tip, validators, snapshot)
     }
 
     /// What a piece of evidence proves, if it is new enough and not yet in a block.
@@ -243,15 +259,18 @@ impl Ledger {
         &self,
         view: &View,
         block: &Block,
+        known: Foreknown,
         known_good: KnownGood<'_>,
     ) -> Result<Result<Candidate, String>, StorageError> {
         let header = block.header();
         if let Err(why) = self.check_place(view, header) {
             return Ok(Err(why));
         }
-        let ids: Vec<TransactionId> =
-            block.transactions().iter().map(|tx| self.application.transaction_id(tx)).collect();
-        if let Some(why) = self.check_transactions(view, &ids, block.transactions(), known_good)? {
+        let Foreknown { mut ids, good, .. } = known;
+        if ids.len() != block.transactions().len() {
+            ids = block.transactions().iter().map(|tx| self.application.transaction_id(tx)).collect();
+        }
+        if let Some(why) = self.check_transactions(view, (&ids, &good), block.transactions(), known_good)? {
             return Ok(Err(why));
         }
         let misbehaviour = match self.check_evidence(view, block.evidence())? {
@@ -318,21 +337,22 @@ impl Ledger {
     fn check_transactions(
         &self,
         view: &View,
-        ids: &[TransactionId],
+        (ids, good): (&[TransactionId], &[bool]),
         transactions: &[Bytes],
         known_good: KnownGood<'_>,
     ) -> Result<Option<String>, StorageError> {
         let chain = view.chain();
         let mut seen = std::collections::BTreeSet::new();
         let mut unknown = Vec::new();
-        for (id, transaction) in ids.iter().zip(transactions) {
+        let good = good.iter().copied().chain(std::iter::repeat(false));
+        for ((id, transaction), good) in ids.iter().zip(transactions).zip(good) {
             if !seen.insert(id) {
                 return Ok(Some(format!("transaction {id} occurs twice")));
             }
             if chain.transaction(id)?.is_some() {
                 return Ok(Some(format!("transaction {id} is final already")));
             }
-            if !known_good(id, transaction) {
+            if !good && !known_good(id, transaction) {
                 unknown.push(transaction.clone());
             }
         }
@@ -387,7 +407,7 @@ impl Ledger {
             let ahead = header.time.0 - now.0;
             return Ok(Err(Verdict::NotNow(format!("its time is {ahead} ms ahead of this node's clock"))));
         }
-        Ok(self.execute(view, block, known_good)?.map_err(Verdict::Invalid))
+        Ok(self.execute(view, block, Foreknown::default(), known_good)?.map_err(Verdict::Invalid))
     }
 
     /// Checks a block that comes with a proof of finality, and executes it.
@@ -396,15 +416,19 @@ impl Ledger {
         view: &View,
         block: &Block,
         proof: &[u8],
+        known: Foreknown,
         known_good: KnownGood<'_>,
     ) -> Result<Candidate, BadBlock> {
         if proof.len() > PROOF_BYTES_MAX {
             return Err(BadBlock::NotFinal(format!("proof has {} bytes; the limit is {PROOF_BYTES_MAX}", proof.len())));
         }
         self.check_place(view, block.header()).map_err(BadBlock::NotFinal)?;
-        judged(self.finality.verify(&self.genesis.chain_id(), block.header(), proof, &view.validators))?
-            .map_err(|error| BadBlock::NotFinal(error.to_string()))?;
-        self.execute(view, block, known_good)?.map_err(|what| BadBlock::Conflict {
+        // The header names the validators of its height, as was just checked.
+        if known.proven_by != Some(block.header().validators_hash) {
+            judged(self.finality.verify(&self.genesis.chain_id(), block.header(), proof, &view.validators))?
+                .map_err(|error| BadBlock::NotFinal(error.to_string()))?;
+        }
+        self.execute(view, block, known, known_good)?.map_err(|what| BadBlock::Conflict {
             height: block.height(),
             hash: block.hash(),
             what,
@@ -508,7 +532,7 @@ impl Ledger {
     ///
     /// [`BadBlock`].
     pub fn append(&self, view: &View, block: &Block, proof: &Bytes) -> Result<View, BadBlock> {
-        let candidate = self.judge_final(view, block, proof, &|_, _| false)?;
+        let candidate = self.judge_final(view, block, proof, Foreknown::default(), &|_, _| false)?;
         self.storage.commit(self.batch(view, &candidate, proof))?;
         Ok(self.view()?)
     }

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    ahead::AtHand,
     backup::Backup,
     config::{Assembly, Role},
     core::{self, CONTROLS_MAX, Control, MESSAGES_MAX, Parts},
@@ -405,11 +406,13 @@ impl Starting {
         }));
         // The queue is empty and has room.
         drop(commands.try_send(TransportCommand::Validators(validators)));
+        let at_hand = AtHand::start(Arc::clone(&shared)).map_err(io("the thread for catch-up could not be made"))?;
         let parts = Parts {
             shared: Arc::clone(&shared),
             engine,
             signer,
             eager_sync,
+            at_hand,
             transport: commands.clone(),
             heads: self.heads.clone(),
             messages: messages_rx,

@@ -1,4 +1,7 @@
 //! Catch-up: who is ahead, whom to ask for which blocks, and when to ask somebody else. Pure.
+//!
+//! One request is on its way at a time, and it goes on where the blocks at hand end: so blocks come in order, from the peers in turn, while
+//! those before them are taken.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -38,8 +41,10 @@ impl Peer {
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     peer: PeerId,
+    from: Height,
     until: Instant,
-    answered: bool,
+    /// The blocks before it were given up: what comes goes on where nothing ends.
+    unwanted: bool,
 }
 
 /// What to ask of whom.
@@ -47,6 +52,17 @@ struct Asked {
 pub(crate) struct Ask {
     pub(crate) peer: PeerId,
     pub(crate) from: Height,
+}
+
+/// How far this node is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    /// The last final block.
+    pub(crate) tip: Height,
+    /// The last block at hand; the tip if there is none.
+    pub(crate) last: Height,
+    /// So much is at hand that no more should come.
+    pub(crate) full: bool,
 }
 
 /// The state of catch-up.
@@ -87,7 +103,7 @@ impl CatchUp {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.blocks_from = blocks_from;
         }
-        if self.asked.is_some_and(|asked| asked.peer == peer && !asked.answered) {
+        if self.asked.is_some_and(|asked| asked.peer == peer) {
             self.asked = None;
         }
     }
@@ -138,58 +154,63 @@ impl CatchUp {
         true
     }
 
-    /// Whom to ask now, if anybody. `busy`: blocks of the last answer are still being taken.
-    pub(crate) fn poll(&mut self, now: Instant, tip: Height, busy: bool) -> Option<Ask> {
+    /// Whom to ask now, if anybody.
+    pub(crate) fn poll(&mut self, now: Instant, at: Progress) -> Option<Ask> {
         if let Some(asked) = self.asked {
-            if asked.answered && !busy {
-                self.asked = None;
-            } else if !asked.answered && now >= asked.until {
-                self.failed(now, asked.peer);
-            } else {
+            if now < asked.until {
                 return None;
             }
+            self.failed(now, asked.peer);
         }
-        if self.best() <= tip {
+        if self.best() <= at.tip {
             self.behind_since = None;
             self.urgent = false;
             return None;
         }
         let since = *self.behind_since.get_or_insert(now);
-        if !(self.eager || self.hurried || self.urgent || now.since(since) >= GRACE) {
+        if at.full || !(self.eager || self.hurried || self.urgent || now.since(since) >= GRACE) {
             return None;
         }
-        let able = |peer: &Peer| peer.has_next(tip) && now >= peer.rests_until;
+        let able = |peer: &Peer| peer.has_next(at.last) && now >= peer.rests_until;
         // The next in order after the last one asked, so that no peer is asked for everything.
         let after = self.peers.iter().find(|(id, peer)| self.last_asked.is_none_or(|last| **id > last) && able(peer));
         let (peer, _) = after.or_else(|| self.peers.iter().find(|(_, peer)| able(peer)))?;
-        let peer = *peer;
-        self.asked = Some(Asked { peer, until: now.after(ANSWER_WAIT), answered: false });
+        let (peer, from) = (*peer, at.last.next());
+        self.asked = Some(Asked { peer, from, until: now.after(ANSWER_WAIT), unwanted: false });
         self.last_asked = Some(peer);
-        Some(Ask { peer, from: tip.next() })
+        Some(Ask { peer, from })
     }
 
     /// When [`CatchUp::poll`] has something to do without being told anything.
-    pub(crate) fn due(&self, tip: Height) -> Option<Instant> {
+    pub(crate) fn due(&self, at: Progress) -> Option<Instant> {
         if let Some(asked) = self.asked {
-            return (!asked.answered).then_some(asked.until);
+            return Some(asked.until);
         }
-        if self.best() <= tip {
+        if at.full || self.best() <= at.last {
             return None;
         }
         let ready = self.behind_since.map(|since| if self.eager || self.hurried { since } else { since.after(GRACE) });
         // Without any who has the next block there is nothing to do until somebody says something.
-        let rested = self.peers.values().filter(|peer| peer.has_next(tip)).map(|peer| peer.rests_until).min()?;
+        let rested = self.peers.values().filter(|peer| peer.has_next(at.last)).map(|peer| peer.rests_until).min()?;
         ready.max(Some(rested))
     }
 
-    /// Whether blocks from this peer were asked for.
-    pub(crate) fn answered(&mut self, peer: &PeerId) -> bool {
-        match &mut self.asked {
-            Some(asked) if asked.peer == *peer && !asked.answered => {
-                asked.answered = true;
-                true
-            }
-            _ => false,
+    /// From which height on this peer was asked for blocks, if it has not answered.
+    pub(crate) fn asked_for(&self, peer: &PeerId) -> Option<Height> {
+        self.asked.filter(|asked| asked.peer == *peer).map(|asked| asked.from)
+    }
+
+    /// Takes note that blocks came from this peer, and says from which height on it was asked for them, if it was and they are wanted.
+    pub(crate) fn answered(&mut self, peer: &PeerId) -> Option<Height> {
+        let asked = self.asked.take_if(|asked| asked.peer == *peer)?;
+        (!asked.unwanted).then_some(asked.from)
+    }
+
+    /// The blocks at hand were given up: the answer that is on its way can't follow them. Nobody is asked before it came, so that it is not
+    /// taken for another.
+    pub(crate) fn gave_up(&mut self) {
+        if let Some(asked) = &mut self.asked {
+            asked.unwanted = true;
         }
     }
 
@@ -216,13 +237,26 @@ mod tests {
         Instant(ms * 1000)
     }
 
+    /// With nothing at hand.
+    fn tip(height: u64) -> Progress {
+        at_hand(height, height)
+    }
+
+    fn at_hand(tip: u64, last: u64) -> Progress {
+        Progress { tip: Height(tip), last: Height(last), full: false }
+    }
+
+    fn ask(n: u8, from: u64) -> Option<Ask> {
+        Some(Ask { peer: peer(n), from: Height(from) })
+    }
+
     #[test]
     fn an_engine_has_time_to_get_there_by_itself() {
         let mut sync = CatchUp::new(false);
         sync.heard(peer(1), Height(5));
-        assert_eq!(sync.poll(at(0), Height(4), false), None);
-        assert_eq!(sync.due(Height(4)), Some(at(700)));
-        assert_eq!(sync.poll(at(700), Height(4), false), Some(Ask { peer: peer(1), from: Height(5) }));
+        assert_eq!(sync.poll(at(0), tip(4)), None);
+        assert_eq!(sync.due(tip(4)), Some(at(700)));
+        assert_eq!(sync.poll(at(700), tip(4)), ask(1, 5));
         sync.engine_advanced();
     }
 
@@ -231,11 +265,11 @@ mod tests {
         let mut sync = CatchUp::new(true);
         sync.heard(peer(1), Height(5));
         sync.heard(peer(2), Height(5));
-        assert_eq!(sync.poll(at(0), Height(0), false).unwrap().peer, peer(1));
-        assert_eq!(sync.poll(at(10), Height(0), false), None);
-        assert_eq!(sync.poll(at(5000), Height(0), false).unwrap().peer, peer(2));
-        assert_eq!(sync.poll(at(10_000), Height(0), false), None);
-        assert_eq!(sync.poll(at(15_000), Height(0), false).unwrap().peer, peer(1));
+        assert_eq!(sync.poll(at(0), tip(0)), ask(1, 1));
+        assert_eq!(sync.poll(at(10), tip(0)), None);
+        assert_eq!(sync.poll(at(5000), tip(0)), ask(2, 1));
+        assert_eq!(sync.poll(at(10_000), tip(0)), None);
+        assert_eq!(sync.poll(at(15_000), tip(0)), ask(1, 1));
     }
 
     #[test]
@@ -243,18 +277,18 @@ mod tests {
         let mut sync = CatchUp::new(true);
         sync.heard(peer(1), Height(50));
         sync.heard(peer(2), Height(50));
-        assert_eq!(sync.poll(at(0), Height(4), false).unwrap().peer, peer(1));
+        assert_eq!(sync.poll(at(0), tip(4)), ask(1, 5));
         sync.has_only(peer(1), Height(30));
-        assert_eq!(sync.poll(at(1), Height(4), false).unwrap().peer, peer(2));
+        assert_eq!(sync.poll(at(1), tip(4)), ask(2, 5));
         assert_eq!(sync.out_of_reach(Height(4)), None);
         sync.has_only(peer(2), Height(20));
-        assert_eq!(sync.poll(at(2), Height(4), false), None);
+        assert_eq!(sync.poll(at(2), tip(4)), None);
         assert_eq!(sync.out_of_reach(Height(4)), Some(Height(20)));
         // The loop would spin on an instant that has passed.
-        assert_eq!(sync.due(Height(4)), None);
+        assert_eq!(sync.due(tip(4)), None);
         // From where on they have blocks they are as good as others.
         assert_eq!(sync.out_of_reach(Height(19)), None);
-        assert_eq!(sync.poll(at(3), Height(19), false), Some(Ask { peer: peer(2), from: Height(20) }));
+        assert_eq!(sync.poll(at(3), tip(19)), ask(2, 20));
         sync.has_only(peer(9), Height(20));
     }
 
@@ -262,12 +296,43 @@ mod tests {
     fn nothing_unasked_counts_as_an_answer() {
         let mut sync = CatchUp::new(true);
         sync.heard(peer(1), Height(5));
-        assert!(!sync.answered(&peer(1)));
-        sync.poll(at(0), Height(0), false);
-        assert!(!sync.answered(&peer(2)));
-        assert!(sync.answered(&peer(1)));
-        assert!(!sync.answered(&peer(1)));
-        assert_eq!(sync.poll(at(1), Height(2), true), None);
-        assert_eq!(sync.poll(at(1), Height(3), false).unwrap().from, Height(4));
+        assert_eq!(sync.answered(&peer(1)), None);
+        sync.poll(at(0), tip(0));
+        assert_eq!(sync.answered(&peer(2)), None);
+        assert_eq!(sync.answered(&peer(1)), Some(Height(1)));
+        assert_eq!(sync.answered(&peer(1)), None);
+    }
+
+    #[test]
+    fn the_next_range_is_asked_for_from_the_next_peer_while_blocks_are_at_hand() {
+        let mut sync = CatchUp::new(true);
+        sync.heard(peer(1), Height(9));
+        sync.heard(peer(2), Height(9));
+        assert_eq!(sync.poll(at(0), tip(0)), ask(1, 1));
+        sync.answered(&peer(1));
+        assert_eq!(sync.poll(at(1), at_hand(2, 4)), ask(2, 5));
+        sync.answered(&peer(2));
+        let full = Progress { full: true, ..at_hand(3, 7) };
+        assert_eq!((sync.poll(at(2), full), sync.due(full)), (None, None));
+        assert_eq!(sync.poll(at(3), at_hand(4, 7)), ask(1, 8));
+        sync.answered(&peer(1));
+        assert_eq!(sync.poll(at(4), at_hand(4, 9)), None);
+        assert_eq!(sync.due(at_hand(4, 9)), None);
+    }
+
+    #[test]
+    fn an_answer_that_was_on_its_way_when_all_was_given_up_is_waited_for_and_not_taken() {
+        let mut sync = CatchUp::new(true);
+        sync.heard(peer(1), Height(9));
+        sync.heard(peer(2), Height(9));
+        sync.poll(at(0), tip(0));
+        sync.answered(&peer(1));
+        assert_eq!(sync.poll(at(1), at_hand(0, 4)), ask(2, 5));
+        sync.failed(at(2), peer(1));
+        sync.gave_up();
+        assert_eq!(sync.poll(at(3), tip(1)), None);
+        assert_eq!(sync.answered(&peer(2)), None);
+        assert_eq!(sync.poll(at(4), tip(1)), ask(2, 2));
+        assert_eq!(sync.answered(&peer(2)), Some(Height(2)));
     }
 }

@@ -90,14 +90,18 @@ impl Judge<'_> {
 
     fn signatures(&mut self, signed: Vec<(ValidatorIndex, Vec<u8>, Signature)>) -> Result<(), ProofError> {
         let indexes: Vec<ValidatorIndex> = signed.iter().map(|(validator, ..)| *validator).collect();
-        let mut claims = Vec::with_capacity(signed.len());
-        for (validator, message, signature) in signed {
-            let key = self.validators.get(validator).ok_or(ProofError::BadSignature(validator))?.public_key;
-            claims.push(Claim { key, message, signature });
-        }
+        let claims = self.claims(signed)?;
         self.verified
             .check(&claims)
             .map_err(|at| ProofError::BadSignature(indexes.get(at).copied().unwrap_or_default()))
+    }
+
+    fn claims(&self, signed: Vec<(ValidatorIndex, Vec<u8>, Signature)>) -> Result<Vec<Claim>, ProofError> {
+        let claim = |(validator, message, signature)| {
+            let key = self.validators.get(validator).ok_or(ProofError::BadSignature(validator))?.public_key;
+            Ok(Claim { key, message, signature })
+        };
+        signed.into_iter().map(claim).collect()
     }
 
     /// Checks that the signers ascend, so that none counts twice, and are enough.
@@ -114,10 +118,20 @@ impl Judge<'_> {
 
     /// Checks a quorum certificate.
     pub(crate) fn quorum_certificate(&mut self, qc: &QuorumCertificate) -> Result<(), ProofError> {
+        let signed = self.signed(qc)?;
+        self.signatures(signed)
+    }
+
+    /// What must be true for a quorum certificate to convince, each with its signer at the same place.
+    pub(crate) fn claims_of(&self, qc: &QuorumCertificate) -> Result<Vec<Claim>, ProofError> {
+        self.claims(self.signed(qc)?)
+    }
+
+    fn signed(&self, qc: &QuorumCertificate) -> Result<Vec<(ValidatorIndex, Vec<u8>, Signature)>, ProofError> {
         self.count(qc.signatures.iter().map(|(validator, _)| *validator))?;
         let message = vote_request(qc.kind, qc.height, qc.round, &qc.block_hash).sign_bytes(self.chain_id);
         let signed = qc.signatures.iter().map(|(validator, signature)| (*validator, message.clone(), *signature));
-        self.signatures(signed.collect())
+        Ok(signed.collect())
     }
 
     /// Checks a timeout certificate (SPEC.md rule 9).

@@ -5,7 +5,8 @@ use quorate::{
     ChainId, FinalityProof, Hash, Header, Height, ValidatorSet,
     application::Misbehaviour,
     consensus::{Certificate, PROOF_BYTES_MAX, ProofError},
-    engine::Verified,
+    engine::{Claim, Verified},
+    signature::{Signed, verify_batch},
     validators::VALIDATORS_MAX,
 };
 
@@ -36,6 +37,24 @@ fn subject(kind: VoteKind, height: Height, hash: &Hash) -> String {
     format!("{kind} of block {height} {hash}")
 }
 
+/// Reads a commit certificate which is about the block with this header.
+fn certificate_of(header: &Header, proof: &[u8]) -> Result<QuorumCertificate, ProofError> {
+    let qc = decode(proof)?;
+    let found = subject(qc.kind, qc.height, &qc.block_hash);
+    let expected = subject(VoteKind::Commit, header.height, &header.hash());
+    if found != expected {
+        return Err(ProofError::Mismatch { found, expected });
+    }
+    if header.created_round > qc.round {
+        let (created, decided) = (header.created_round, qc.round);
+        return Err(ProofError::Mismatch {
+            found: format!("round {decided}"),
+            expected: format!("round {created}, in which the block was created, or a later one"),
+        });
+    }
+    Ok(qc)
+}
+
 impl FinalityProof for CommitProof {
     fn verify(
         &self,
@@ -44,21 +63,41 @@ impl FinalityProof for CommitProof {
         proof: &[u8],
         validators: &ValidatorSet,
     ) -> Result<(), ProofError> {
-        let qc = decode(proof)?;
-        let found = subject(qc.kind, qc.height, &qc.block_hash);
-        let expected = subject(VoteKind::Commit, header.height, &header.hash());
-        if found != expected {
-            return Err(ProofError::Mismatch { found, expected });
-        }
-        if header.created_round > qc.round {
-            let (created, decided) = (header.created_round, qc.round);
-            return Err(ProofError::Mismatch {
-                found: format!("round {decided}"),
-                expected: format!("round {created}, in which the block was created, or a later one"),
-            });
-        }
+        let qc = certificate_of(header, proof)?;
         let quorum = self.model.quorum(validators.len());
         Judge { chain_id, validators, quorum, verified: &mut Verified::default() }.quorum_certificate(&qc)
+    }
+
+    /// The signatures of all certificates are checked in batches.
+    fn verify_many(
+        &self,
+        chain_id: &ChainId,
+        blocks: &[(&Header, &[u8])],
+        validators: &ValidatorSet,
+    ) -> Vec<Result<(), ProofError>> {
+        let quorum = self.model.quorum(validators.len());
+        let mut verified = Verified::default();
+        let judge = Judge { chain_id, validators, quorum, verified: &mut verified };
+        let read = |(header, proof): &(&Header, &[u8])| {
+            let qc = certificate_of(header, proof)?;
+            Ok((judge.claims_of(&qc)?, qc))
+        };
+        let read: Vec<Result<(Vec<Claim>, QuorumCertificate), ProofError>> = blocks.iter().map(read).collect();
+        let claims = read.iter().flatten().flat_map(|(claims, _)| claims);
+        let signed: Vec<Signed<'_>> = claims
+            .map(|claim| Signed { key: claim.key, message: &claim.message, signature: claim.signature })
+            .collect();
+        let mut good = verify_batch(&signed).into_iter();
+        let answer = |read: &Result<(Vec<Claim>, QuorumCertificate), ProofError>| {
+            let (claims, qc) = read.as_ref().map_err(Clone::clone)?;
+            let good: Vec<bool> = good.by_ref().take(claims.len()).collect();
+            // Every signature of a certificate must be good, as when it is checked alone.
+            match qc.signatures.iter().zip(good).find(|(_, good)| !good) {
+                Some(((validator, _), _)) => Err(ProofError::BadSignature(*validator)),
+                None => Ok(()),
+            }
+        };
+        read.iter().map(answer).collect()
     }
 
     fn certificate(&self, proof: &[u8]) -> Result<Certificate, ProofError> {

@@ -7,7 +7,7 @@ use std::{
 
 use quorate::{
     Consensus, Instant,
-    consensus::{Action, Event, PROOF_BYTES_MAX, SAVED_BYTES_MAX, SignRequest, Start, TimerId, Verdict},
+    consensus::{Action, CommitBy, Event, PROOF_BYTES_MAX, SAVED_BYTES_MAX, SignRequest, Start, TimerId, Verdict},
     transport::MESSAGE_BYTES_MAX,
 };
 
@@ -156,6 +156,34 @@ pub(super) fn starts_from_record(suite: &ConsensusSuite<'_>, rng: &mut Rng) -> O
         let status = engine.status(now);
         ensure(status.height == height, || {
             format!("started from its own record of height {height}, it says that it decides height {}", status.height)
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn goes_on_far_above(suite: &ConsensusSuite<'_>, _: &mut Rng) -> Outcome {
+    for tape in suite.tapes()? {
+        let start = tape.iter().find(|step| matches!(step.event, Event::Start(_)));
+        let last = tape.iter().rfind(|step| matches!(step.event, Event::Committed { .. }));
+        let (Some(start), Some(last)) = (start, last) else { continue };
+        let Event::Committed { tip, .. } = &last.event else { continue };
+        let mut engine = suite.engine()?;
+        drop(give(&mut *engine, start.now, start.event.clone()));
+        let mut event = last.event.clone();
+        if let Event::Committed { by, .. } = &mut event {
+            *by = CommitBy::Sync;
+        }
+        for action in give(&mut *engine, last.now, event) {
+            if let Action::Halt { reason } = action {
+                return broken(format!(
+                    "told that block {} is final, which it did not see come, it halts: {reason}",
+                    tip.height
+                ));
+            }
+        }
+        let found = engine.status(last.now).height;
+        ensure(found == tip.height.next(), || {
+            format!("told that block {} is final, it says that it decides height {found}", tip.height)
         })?;
     }
     Ok(())

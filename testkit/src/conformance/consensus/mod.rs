@@ -190,6 +190,14 @@ const TABLE: &[(Rule, Trial)] = &[
     ),
     (
         Rule {
+            name: "it goes on far above its tip",
+            sentence: "By catch-up it may be several heights above the tip before.",
+            file: CONTRACT,
+        },
+        engine::goes_on_far_above,
+    ),
+    (
+        Rule {
             name: "without a place it does not sign",
             sentence: "Without a place among the validators (`me` is `None`) it asks for no signature.",
             file: CONTRACT,
@@ -205,6 +213,14 @@ const TABLE: &[(Rule, Trial)] = &[
             file: CONTRACT,
         },
         proofs::one_block,
+    ),
+    (
+        Rule {
+            name: "proofs together are judged as each alone",
+            sentence: "As [`FinalityProof::verify`], for blocks with the same validators: the same answers, in the order of `blocks`.",
+            file: CONTRACT,
+        },
+        proofs::together,
     ),
     (
         Rule {

@@ -1,7 +1,7 @@
 //! Proofs of finality and of misbehaviour.
 
 use bytes::Bytes;
-use quorate::{ChainId, Hash, PublicKey, Validator, ValidatorSet};
+use quorate::{ChainId, Hash, Header, PublicKey, Validator, ValidatorSet};
 
 use super::{
     super::{
@@ -65,6 +65,38 @@ pub(super) fn one_block(suite: &ConsensusSuite<'_>, rng: &mut Rng) -> Outcome {
         drop(checker.certificate(&bytes));
         ensure(checker.verify(&chain_id, &forged, &bytes, validators).is_err(), || {
             format!("{} convinces of a block that was never proposed", shown(&bytes))
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn together(suite: &ConsensusSuite<'_>, rng: &mut Rng) -> Outcome {
+    let (checker, chain_id, finals) = (suite.proof()?, suite.own_context()?.chain_id, all_finals(suite)?);
+    let Some(Final { validators, .. }) = finals.first() else { return Ok(()) };
+    let mut blocks = Vec::new();
+    for Final { header, proof, .. } in finals.iter().filter(|one| one.validators == *validators) {
+        let mut forged = header.clone();
+        forged.app_hash = Hash::of(&[b"forged"]);
+        let mut spoiled = proof.to_vec();
+        if let Some(byte) = spoiled.last_mut() {
+            *byte ^= 1;
+        }
+        let cut = proof.slice(..proof.len() / 2);
+        blocks.extend([
+            (header.clone(), proof.clone()),
+            (forged, proof.clone()),
+            (header.clone(), spoiled.into()),
+            (header.clone(), cut),
+        ]);
+    }
+    rng.shuffle(&mut blocks);
+    let items: Vec<(&Header, &[u8])> = blocks.iter().map(|(header, proof)| (header, proof.as_ref())).collect();
+    let found = checker.verify_many(&chain_id, &items, validators);
+    ensure(found.len() == items.len(), || format!("{} answers to {} proofs", found.len(), items.len()))?;
+    for ((header, proof), found) in items.into_iter().zip(found) {
+        let alone = checker.verify(&chain_id, header, proof, validators);
+        ensure(found == alone, || {
+            format!("of a proof of block {} it says {found:?} among others, and {alone:?} of it alone", header.height)
         })?;
     }
     Ok(())
