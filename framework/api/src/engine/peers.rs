@@ -69,6 +69,11 @@ impl Peers {
         was_up && !self.0.values().any(|peer| peer.up)
     }
 
+    /// Whether there is a link.
+    pub fn is_up(&self, id: &PeerId) -> bool {
+        self.0.get(id).is_some_and(|peer| peer.up)
+    }
+
     /// Whether the peer may have one more answer now; takes it.
     pub fn may_answer(&mut self, id: PeerId, now: Instant) -> bool {
         let Some(peer) = self.peer(id, now) else { return false };

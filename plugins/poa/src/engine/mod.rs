@@ -66,6 +66,8 @@ pub(crate) struct Engine {
     peers: Peers,
     /// Validators whose link came up since this node last rejoined.
     greeted: BTreeSet<ValidatorIndex>,
+    /// Validators whose last turn passed without a proposal while there was no link to them, and none since.
+    absent: BTreeSet<ValidatorIndex>,
     /// All links were lost.
     cut_off: bool,
     last_hello: Option<Instant>,
@@ -106,6 +108,7 @@ impl Engine {
             armed: None,
             peers: Peers::default(),
             greeted: BTreeSet::new(),
+            absent: BTreeSet::new(),
             cut_off: false,
             last_hello: None,
             lock_is_new: false,
@@ -125,7 +128,8 @@ impl Engine {
     #[cfg(feature = "planted-bugs")]
     pub(crate) fn hash_state(&self, into: &mut impl std::hash::Hasher) {
         use std::hash::Hash as _;
-        (self.me, self.height(), &self.halted, self.held_back.len(), self.missed, self.cut_off).hash(into);
+        (self.me, self.height(), &self.halted, self.held_back.len(), self.missed, self.cut_off, &self.absent)
+            .hash(into);
         self.deadlines.hash(into);
         self.at.hash_state(into);
     }

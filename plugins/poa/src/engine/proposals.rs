@@ -193,8 +193,11 @@ impl Engine {
 
     /// Notes a good proposal of the current round and relays it, the first and one other at most.
     fn record_proposal(&mut self, seen: Seen, block: Block) {
+        let proposer = self.proposer(self.at.round);
+        // Before the round begins: it is not over yet.
+        self.absent.remove(&proposer);
         self.wake();
-        let own = self.me == Some(self.proposer(self.at.round));
+        let own = self.me == Some(proposer);
         let hash = seen.hash;
         let again = block.header().created_round < self.at.round;
         if own || !self.has(PlantedBug::NoProposalRelay) {

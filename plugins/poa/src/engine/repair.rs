@@ -54,6 +54,9 @@ impl Engine {
 
     pub(super) fn on_peer_up(&mut self, peer: PeerId, validator: Option<ValidatorIndex>) {
         self.peers.up(peer, self.now);
+        if let Some(validator) = validator {
+            self.absent.remove(&validator);
+        }
         if std::mem::take(&mut self.cut_off) {
             self.rejoin();
         }

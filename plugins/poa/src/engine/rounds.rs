@@ -1,5 +1,7 @@
 //! Rounds: how they begin, what is learned on the way, and what is made durable of it.
 
+use std::time::Duration;
+
 use quorate::{Instant, Round, ValidatorIndex, consensus::Action};
 
 use super::{
@@ -35,7 +37,9 @@ impl Engine {
         let round = self.at.round;
         let first = round == Round(0);
         let begins = if first { self.at.due.max(self.now) } else { self.now };
-        self.deadlines.round = Some(begins.after(self.rules.round_timeout(round)));
+        let passed_over = self.absent.contains(&self.proposer(round)) && self.at.current.first.is_none();
+        let lasts = if passed_over { Duration::ZERO } else { self.rules.round_timeout(round) };
+        self.deadlines.round = Some(begins.after(lasts));
         self.deadlines.vote = None;
         self.deadlines.commit = None;
         self.deadlines.lead = None;
@@ -102,7 +106,19 @@ impl Engine {
         }
     }
 
+    /// Notes a proposer whose turn is over, without a proposal and without a link to it (SPEC.md rule 16). Those before it in a certificate
+    /// of a later round may have been there.
+    fn note_absent(&mut self, entry: Option<&TimeoutCertificate>) {
+        let proposer = self.proposer(self.at.round);
+        let over = entry.is_some_and(|tc| tc.round == self.at.round) && self.at.current.first.is_none();
+        let Some(one) = self.validators.get(proposer).filter(|_| over && self.me != Some(proposer)) else { return };
+        if !self.peers.is_up(&one.public_key.into()) {
+            self.absent.insert(proposer);
+        }
+    }
+
     fn enter(&mut self, round: Round, entry: Option<TimeoutCertificate>) {
+        self.note_absent(entry.as_ref());
         let left = std::mem::take(&mut self.at.current);
         if let Some(seen) = left.first {
             self.at.left.insert(self.at.round, seen.signed());

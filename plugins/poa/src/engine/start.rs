@@ -97,6 +97,7 @@ impl Engine {
         if changed {
             self.heard.clear();
             self.greeted.clear();
+            self.absent.clear();
         }
         self.tip = tip;
         self.validators_hash = validators.hash();

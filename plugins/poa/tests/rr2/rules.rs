@@ -1,12 +1,15 @@
 //! The rules which hold in every model, one by one.
 
 use quorate::{
-    Bytes, Round,
+    Bytes, Round, ValidatorIndex,
     consensus::{Action, CommitBy, Event, Verdict},
 };
 use quorate_poa::{KIND_COMMIT, KIND_PREPARE, KIND_PROPOSAL, KIND_TIMEOUT, Message, VoteKind};
 
-use crate::{net::sign, one::One};
+use crate::{
+    net::{peer, sign},
+    one::One,
+};
 
 /// Validator 2 leads height 1 in round 0, validator 3 in round 1, validator 1 in round 2.
 fn one() -> One {
@@ -76,6 +79,62 @@ fn a_timeout_is_signed_again_when_the_lock_rises() {
     });
     let tc = entered.expect("two timeouts begin round 1");
     assert_eq!(tc.high_qc.map(|qc| qc.block_hash), Some(block.hash()), "the newer certificate is in it");
+}
+
+/// Rule 16: the turns of one that is gone cost no wait, until there is a link again.
+#[test]
+fn who_is_gone_is_passed_over_from_its_second_turn_on() {
+    let mut one = one();
+    let absent = one.proposer(0);
+    one.step(Event::PeerDown { peer: peer(absent) });
+    // Its first turn takes the whole time.
+    one.wait(900);
+    assert!(one.asked(KIND_TIMEOUT).is_empty());
+    one.wait(200);
+    assert_eq!(one.asked(KIND_TIMEOUT).len(), 1);
+    let timeout = one.timeout(2, 0, None);
+    one.say(2, &timeout);
+    // The others have their turns as before; its own is over when it begins.
+    for _ in 0..3 {
+        one.forget();
+        one.committed(CommitBy::Engine);
+        one.wait(0);
+        assert_eq!(one.asked(KIND_TIMEOUT).len(), usize::from(one.proposer(0) == absent));
+    }
+    assert_eq!(one.proposer(0), absent);
+    // Said again when a whole round has passed, not at once again.
+    one.forget();
+    one.wait(500);
+    assert!(one.pick(|action| matches!(action, Action::Sign(_)).then_some(())).is_empty());
+    // With a link it has its time.
+    one.step(Event::PeerUp { peer: peer(absent), validator: Some(ValidatorIndex(absent as u16)) });
+    for _ in 0..3 {
+        one.forget();
+        one.committed(CommitBy::Engine);
+        one.wait(0);
+        assert!(one.asked(KIND_TIMEOUT).is_empty());
+    }
+    assert_eq!(one.proposer(0), absent);
+}
+
+/// Its proposals come through others: only the link between the two is down.
+#[test]
+fn who_is_cut_off_from_one_only_is_not_passed_over() {
+    let mut one = one();
+    let proposer = one.proposer(0);
+    one.step(Event::PeerDown { peer: peer(proposer) });
+    let block = one.block(0, 1);
+    one.propose(0, &block, None, None);
+    one.wait(1100);
+    let timeout = one.timeout(2, 0, None);
+    one.say(2, &timeout);
+    assert_eq!(one.asked(KIND_TIMEOUT).len(), 1);
+    for _ in 0..3 {
+        one.forget();
+        one.committed(CommitBy::Engine);
+        one.wait(0);
+        assert!(one.asked(KIND_TIMEOUT).is_empty());
+    }
 }
 
 #[test]
