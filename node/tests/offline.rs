@@ -22,6 +22,9 @@ use quorate_node::{bundled, commands::receipt::check, libraries::LibraryArgs, ne
 use quorate_testkit::memory::{Hub, MemoryDiscoveryPlugin, MemoryTransportPlugin};
 use serde_json::{Value, json};
 
+/// Keeps the last two blocks, fewer than a file may say.
+const FORGETFUL: &str = "validator-3";
+
 /// Writes made final in the chain.
 const WRITES: u64 = 5;
 
@@ -70,7 +73,8 @@ fn start(network: &Path, name: &str, registry: &Registry) -> Running {
     let text = lines.collect::<Vec<_>>().join("\n");
     let text = text.replace("plugin = \"http\"", "plugin = \"memory\"").replace("\"bootnode\"", "\"memory\"");
     let config = Config::parse(name, &text, network, &[]).unwrap();
-    let assembly = config.assemble(registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)));
+    let mut assembly = config.assemble(registry).unwrap_or_else(|e| panic!("{}", quorate::diagnostics::render(&e)));
+    assembly.node.keep_blocks = (name == FORGETFUL).then_some(2);
     Node::start(assembly, &NodeOptions { new_validator: false, version: "test" }).unwrap()
 }
 
@@ -105,10 +109,14 @@ fn decide() -> Decided {
             let put = quorate_kv::Put::sign(&[7; 32], &genesis.chain_id(), nonce, b"key", &nonce.to_be_bytes());
             receipt = Some(final_receipt(&nodes[1].handle(), put).await);
         }
+        let receipt: Receipt = receipt.unwrap();
+        while nodes[2].handle().status().await.unwrap().height < receipt.header.height {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         for node in nodes {
             node.stop().await;
         }
-        receipt.unwrap()
+        receipt
     });
     runtime.shutdown_timeout(Duration::from_secs(10));
     Decided { folder, receipt }
@@ -154,6 +162,32 @@ fn a_chain_is_verified_exported_and_imported_and_a_changed_one_is_not() {
     fs::write(&bad, &changed).unwrap();
     exits(&["import", text(&bad), "--data", text(&untouched)], 65);
     assert!(!untouched.exists(), "a bad file was not refused before anything was written");
+}
+
+#[test]
+fn a_chain_that_lacks_its_beginning_is_not_called_damaged_and_a_compacted_one_is_whole() {
+    let decided = decide();
+    let (data, export) = (decided.data(), decided.path("chain.export"));
+    let forgetful = decided.path(&format!("net/data/{FORGETFUL}"));
+    for arguments in
+        [&["verify", "--data", text(&forgetful)][..], &["export", "--data", text(&forgetful), text(&export)]]
+    {
+        let said = exits(arguments, 1);
+        assert!(said.contains("those before were removed (keep_blocks)"), "{said}");
+    }
+    assert!(!export.exists());
+    // It still knows its blocks from others.
+    exits(&["export", "--data", text(&data), text(&export)], 0);
+    exits(&["import", text(&export), "--data", text(&forgetful)], 0);
+
+    for directory in [&data, &forgetful] {
+        let sizes: Value = serde_json::from_str(&exits(&["compact", "--data", text(directory), "--json"], 0)).unwrap();
+        let bytes = |key: &str| sizes[key].as_u64().unwrap();
+        assert!(0 < bytes("bytes_after") && bytes("bytes_after") <= bytes("bytes_before"), "{sizes}");
+    }
+    exits(&["verify", "--data", text(&data), "--genesis", text(&decided.genesis())], 0);
+    let nothing = exits(&["compact", "--data", text(&decided.path("net"))], 1);
+    assert!(nothing.contains("chain.redb: is not there"), "{nothing}");
 }
 
 #[test]

@@ -79,8 +79,6 @@ impl RedbStore {
         let len = |medium: &Staged| medium.len().map_err(|error| from_io(COMPACT, error));
         let (begun, before_bytes) = (Instant::now(), len(&self.medium)?);
         self.database.get_mut()?.compact().map_err(|error| from_redb(COMPACT, error))?;
-        // With the list of free pages, which those transactions leave out.
-        self.write_through(&mut self.lock(), &[])?;
         let (after_bytes, took_ms) = (len(&self.medium)?, begun.elapsed().as_millis());
         info!(before_bytes, after_bytes, took_ms, "storage compacted");
         Ok(())

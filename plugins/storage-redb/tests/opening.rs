@@ -175,3 +175,24 @@ fn a_file_of_the_format_before_is_read_and_raised() {
     assert_eq!(meta.get("format").unwrap().unwrap().value(), quorate_storage_redb::FORMAT);
     assert!(meta.get("journal").unwrap().is_some());
 }
+
+/// The file once was twice as long after compacting: making the tree durable once more took a page, and the file grew by as much as it had.
+#[test]
+fn a_file_is_not_longer_after_compacting_however_full_it_is() {
+    for rows in [0u32, 10, 100, 400, 1000, 2000, 3000] {
+        let directory = tempfile::tempdir().unwrap();
+        let len = || fs::metadata(directory.path().join(FILE)).unwrap().len();
+        let mut batch = Batch::new();
+        for row in 0..rows {
+            batch.put(row.wrapping_mul(2_654_435_761).to_be_bytes().to_vec(), vec![7; 500]);
+        }
+        open(directory.path()).commit(batch).unwrap();
+        let before = len();
+        let compacted = RedbPlugin.open(&Settings::from_text("compact_at_start = true"), directory.path()).unwrap();
+        let running = len();
+        assert_eq!(all(&*compacted).len(), rows as usize);
+        drop(compacted);
+        assert!(running <= before && len() <= before, "{rows} rows: {before} before, {running} then, {} closed", len());
+        assert_eq!(all(&*open(directory.path())).len(), rows as usize);
+    }
+}
