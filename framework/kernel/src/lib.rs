@@ -8,7 +8,7 @@
 //! 4. [`ledger`] and [`layout`]: judging, building and storing blocks. `execute`: a block's effect on a view of the state.
 //! 5. [`signer`]: the key and its durable guard. [`pool`] and `intake`: transactions that wait.
 //! 6. `own`: a service's own ledger. `checked`: what was judged without being taken.
-//! 7. `sync`, `ahead` and `together`: catch-up. `router`, `wire` and `named`: what peers say. `requests`: what clients ask.
+//! 7. `sync`, `ahead` and `together`: catch-up. `router`, `wire` and `named`: what peers say. `requests` and `hot`: what clients ask.
 
 pub mod config;
 pub mod key;
@@ -26,6 +26,7 @@ mod backup;
 mod checked;
 mod core;
 mod execute;
+mod hot;
 mod intake;
 mod metrics;
 mod named;

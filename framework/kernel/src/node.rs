@@ -425,6 +425,7 @@ impl Starting {
             intake: submissions.clone(),
             controls: controls.clone(),
             backup: Backup { plugin: chain.storage, settings, running: Arc::default() },
+            hot: crate::hot::Hot::default(),
         });
         let io = Io { commands: commands_rx, events };
         self.spawn("transport", async move { transport.run(io).await.map_err(|error| error.to_string()) });

@@ -4,10 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use quorate::{
-    Block, Height, Receipt, TransactionId,
+    Height, TransactionId,
     application::QueryError,
-    merkle,
-    node::{BlockId, FinalBlock, Node, POOL_LIST_MAX, Reply, Request, Response, SubmitError, TransactionState},
+    node::{BlockId, Node, POOL_LIST_MAX, Reply, Request, Response, SubmitError, TransactionState},
     storage::StorageError,
 };
 use tokio::sync::mpsc;
@@ -16,6 +15,7 @@ use crate::{
     backup::Backup,
     core::Control,
     execute::StateView,
+    hot::{Hot, HotBlock, Made},
     intake::{Origin, Submission, SubmitReply},
     layout::StoredBlock,
     ledger::View,
@@ -40,6 +40,7 @@ pub(crate) struct Back {
     pub(crate) intake: mpsc::Sender<Submission>,
     pub(crate) controls: mpsc::Sender<Control>,
     pub(crate) backup: Backup,
+    pub(crate) hot: Hot,
 }
 
 impl Front {
@@ -154,21 +155,26 @@ impl Back {
         if let Some(pruned) = view.pruned(height) {
             return Ok(Response::Pruned(pruned));
         }
-        let Some(StoredBlock { block, proof, .. }) = chain.block(height)? else { return Ok(Response::Block(None)) };
-        let creator = chain.validators(height)?.get(block.header().creator).cloned();
-        let creator = creator.ok_or_else(|| StorageError::Damaged(format!("block {height} has no creator")))?;
-        Ok(Response::Block(Some(Box::new(FinalBlock {
-            certificate: self.shared.ledger.finality.certificate(&proof).unwrap_or_default(),
-            transaction_ids: self.ids(&block),
-            creator: creator.name,
-            creator_key: creator.public_key,
-            block,
-            proof,
-        }))))
+        let application = &self.shared.ledger.application;
+        let found = self.hot_block(view, height)?;
+        Ok(Response::Block(found.map(|hot| Box::new(hot.told(|transaction| application.transaction_id(transaction))))))
     }
 
-    fn ids(&self, block: &Block) -> Vec<TransactionId> {
-        block.transactions().iter().map(|tx| self.shared.ledger.application.transaction_id(tx)).collect()
+    /// The final block of `height`, from the store when it was not asked for lately.
+    fn hot_block(&self, view: &View, height: Height) -> Result<Option<Arc<HotBlock>>, StorageError> {
+        if let Some(hot) = self.hot.get(height) {
+            return Ok(Some(hot));
+        }
+        let chain = view.chain();
+        let Some(StoredBlock { block, proof, receipts }) = chain.block(height)? else { return Ok(None) };
+        let validators = chain.validators(height)?;
+        let creator = validators.get(block.header().creator).map(|one| (one.name.clone(), one.public_key));
+        let creator = creator.ok_or_else(|| StorageError::Damaged(format!("block {height} has no creator")))?;
+        let certificate = self.shared.ledger.finality.certificate(&proof).unwrap_or_default();
+        let made = Made::default();
+        let hot = Arc::new(HotBlock { block, proof, certificate, creator, validators, receipts, made });
+        self.hot.keep(Arc::clone(&hot));
+        Ok(Some(hot))
     }
 
     fn transaction(&self, view: &View, id: &TransactionId) -> Result<TransactionState, StorageError> {
@@ -182,21 +188,8 @@ impl Back {
             return Ok(TransactionState::Pruned(pruned));
         }
         let damaged = || StorageError::Damaged(format!("transaction {id} is not in block {height}"));
-        let StoredBlock { block, proof, receipts } = chain.block(height)?.ok_or_else(damaged)?;
-        let index = index as usize;
-        let outcome_leaves: Vec<_> = receipts.iter().map(|receipt| merkle::leaf(receipt)).collect();
-        let transaction = block.transactions().get(index).cloned().ok_or_else(damaged)?;
-        Ok(TransactionState::Final(Box::new(Receipt {
-            transaction_id: *id,
-            transaction,
-            transaction_path: merkle::path(&block.transaction_leaves(), index).ok_or_else(damaged)?,
-            outcome: receipts.get(index).cloned().ok_or_else(damaged)?,
-            outcome_path: merkle::path(&outcome_leaves, index).ok_or_else(damaged)?,
-            header: block.header().clone(),
-            block_hash: block.hash(),
-            validators: chain.validators(height)?,
-            proof,
-        })))
+        let hot = self.hot_block(view, height)?.ok_or_else(damaged)?;
+        Ok(TransactionState::Final(Box::new(hot.receipt(*id, index as usize).ok_or_else(damaged)?)))
     }
 }
 
