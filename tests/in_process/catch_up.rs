@@ -236,6 +236,23 @@ async fn a_peer_that_is_silent_or_answers_something_else_or_goes_is_done_without
     assert!(reaches_the_tip_beside(&chain, Manner::Leaves).await);
 }
 
+/// A peer's engine has blocks sent too, when it hears where this node is, beside those that were asked for. Found by killing a validator
+/// under load: each of the others was left alone for ten seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_gives_blocks_twice_is_asked_for_the_next() {
+    let chain = chain(1).await;
+    let (hub, log) = (Hub::new(), Log::default());
+    let network =
+        Network::on(&hub, "crash", MemoryStoragePlugin::new(), quorate_kv::KvPlugin, "value_bytes_max = 1024");
+    join(&hub, network.genesis().chain_id(), NAMES[0], Manner::Twice, &chain, &log);
+    let late = network.start(LATE);
+    assert_has(&late.handle(), &chain).await;
+    late.stop().await;
+    let asked: Vec<Height> = log.lock().unwrap().asked.iter().map(|(_, from)| *from).collect();
+    let expected = (0..chain.len().div_ceil(AT_ONCE)).map(|at| Height((at * AT_ONCE) as u64 + 1));
+    assert_eq!(asked, expected.collect::<Vec<_>>(), "it was asked for something again");
+}
+
 /// The store fails at one commit amid catch-up: nothing was told that is not there afterwards, and what is there is a part of the chain.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_fails_while_catching_up_leaves_a_part_of_the_chain_with_all_that_was_told() {

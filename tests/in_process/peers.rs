@@ -29,6 +29,8 @@ pub(crate) type Chain = Arc<Vec<(Bytes, Bytes)>>;
 pub(crate) enum Manner {
     /// With what it was asked for.
     Good,
+    /// With what it was asked for, twice.
+    Twice,
     /// Not at all.
     Silent,
     /// With bytes that are no block.
@@ -114,8 +116,9 @@ impl Peer {
                     4 => {
                         let height = Height(number(&bytes));
                         self.log.lock().unwrap().asked.push((self.name, height));
-                        if let Some(blocks) = self.answer(height) {
-                            self.send(from, encode(self.chain.len() as u64, &blocks)).await;
+                        let times = if matches!(self.manner, Manner::Twice) { 2 } else { 1 };
+                        for blocks in self.answer(height).iter().cycle().take(times) {
+                            self.send(from, encode(self.chain.len() as u64, blocks)).await;
                         }
                         if matches!(self.manner, Manner::Leaves) {
                             // What it gave comes before it is seen to be gone.
@@ -136,7 +139,7 @@ impl Peer {
         };
         let good = range(&self.chain, 0);
         Some(match &self.manner {
-            Manner::Good | Manner::Leaves => good,
+            Manner::Good | Manner::Twice | Manner::Leaves => good,
             Manner::Silent => return None,
             Manner::Rubbish => good.iter().map(|(_, proof)| (Bytes::from_static(b"rubbish"), proof.clone())).collect(),
             Manner::FalseProofs => {

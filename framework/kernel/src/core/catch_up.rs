@@ -82,6 +82,10 @@ impl Core {
             // Asked for because it differs from ours, if at all: not a part of catch-up.
             return Ok(());
         }
+        if first.zip(asked).is_some_and(|(first, asked)| first < asked) {
+            // Given twice: a peer whose engine hears where this node is sends blocks by itself, beside those that it was asked for.
+            return Ok(());
+        }
         let Some(from) = self.sync.answered(&peer) else { return Ok(()) };
         if blocks.is_empty() || first.is_some_and(|first| first != from) {
             tracing::debug!(%peer, %from, "peer did not give the blocks that it was asked for");
