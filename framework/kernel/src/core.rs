@@ -642,6 +642,8 @@ impl Core {
                 self.shared.metrics.blocks_by_engine.inc();
                 self.commit(&candidate, proof, CommitBy::Engine).await
             }
+            // Catch-up was there first, and the engine will hear of it.
+            None if self.view.chain().height_of(hash)?.is_some() => Ok(()),
             None => {
                 self.halt(format!("the consensus plugin committed block {hash}, which this node did not find valid"));
                 Ok(())
@@ -799,12 +801,14 @@ impl Core {
             }
             Control::Blocks { peer, height, blocks } => self.blocks_came(peer, height, blocks)?,
             Control::Pruned { peer, height, blocks_from } => {
-                self.sync.heard(peer, height);
-                self.sync.has_only(peer, blocks_from);
+                let tip = self.view.tip.height;
+                let before = self.sync.out_of_reach(tip);
+                if !self.sync.has_only(self.shared.clock.now(), peer, height, blocks_from) {
+                    return Ok(());
+                }
                 tracing::debug!(%peer, %blocks_from, "peer has removed the block that was asked for");
-                if let Some(blocks_from) = self.sync.out_of_reach(self.view.tip.height) {
-                    let height = self.view.tip.height;
-                    tracing::warn!(%height, %blocks_from, "no connected peer has the next block: all have removed it");
+                if let Some(blocks_from) = self.sync.out_of_reach(tip).filter(|from| Some(*from) != before) {
+                    tracing::warn!(height = %tip, %blocks_from, "no connected peer has the next block: all have removed it");
                 }
             }
             Control::Evidence(pieces) => {

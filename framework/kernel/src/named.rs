@@ -6,13 +6,13 @@
 //! this. What can't be put together is asked for, and sent whole; then messages go whole for a while, as the pools differ.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate::{
-    Block, Hash, PeerId, TransactionId,
+    Block, Hash, Instant, PeerId, TransactionId,
     block::{BLOCK_TRANSACTIONS_MAX, HEADER_BYTES},
     transport::MESSAGE_BYTES_MAX,
 };
@@ -26,11 +26,15 @@ pub(crate) const HELD_FOR: Duration = Duration::from_millis(500);
 /// Messages that go whole after somebody could not put one together.
 const WHOLE_AFTER_WANTED: u32 = 32;
 
-/// Messages kept, whole and named, for those who ask and to pass on what was received named.
-const RECENT_MAX: usize = 4;
+/// Messages that were sent named, kept whole for those who ask, at most.
+const SENT_MAX: usize = 4;
 
-/// Bytes of them, beyond which only the last is kept.
-const RECENT_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+/// Bytes of messages kept of one kind, sent or received; of what was sent the last is kept in any case.
+const KEPT_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+
+/// Bytes of messages that are put together for one peer at once, and then a second: names are short, what is made of them is not.
+const MADE_BYTES_MAX: u64 = 2 * MESSAGE_BYTES_MAX as u64;
+const MADE_BYTES_PER_S: u64 = 16 << 20;
 
 const WHOLE: u8 = 0;
 const NAMED: u8 = 1;
@@ -119,10 +123,17 @@ impl Named {
         let before_len = take_u32(&mut rest)?;
         let before = take(&mut rest, before_len)?;
         let count = take_u32(&mut rest).filter(|count| *count <= BLOCK_TRANSACTIONS_MAX)?;
-        let mut items = Vec::new();
+        let (mut items, mut ids) = (Vec::new(), HashSet::new());
         for _ in 0..count {
             items.push(match *take(&mut rest, 1)?.first()? {
-                0 => Item::Id(TransactionId::new(take_id(&mut rest)?)),
+                0 => {
+                    let id = TransactionId::new(take_id(&mut rest)?);
+                    // No block has a transaction twice, and what one id stands for may be long.
+                    if !ids.insert(id) {
+                        return None;
+                    }
+                    Item::Id(id)
+                }
                 1 => {
                     let len = take_u32(&mut rest)?;
                     Item::Bytes(take(&mut rest, len)?)
@@ -130,7 +141,7 @@ impl Named {
                 _ => return None,
             });
         }
-        Some(Self { digest, before, items, after: rest, framed: framed.clone() })
+        (!ids.is_empty()).then(|| Self { digest, before, items, after: rest, framed: framed.clone() })
     }
 
     /// The digest of the whole message.
@@ -175,44 +186,74 @@ impl Named {
         (names > 0).then(|| out.freeze())
     }
 
-    /// The message, put together with what `held` gives; `None` if something is not there or is not what was named.
-    fn whole(&self, held: impl Fn(&TransactionId) -> Option<Bytes>) -> Option<Bytes> {
+    /// The message, put together with what `held` gives, of which `allowed` says whether it may have so many bytes.
+    pub(crate) fn whole(
+        &self,
+        held: impl Fn(&TransactionId) -> Option<Bytes>,
+        allowed: impl FnOnce(u64) -> bool,
+    ) -> Result<Bytes, Unmade> {
         let mut found = Vec::with_capacity(self.items.len());
-        let mut len = self.before.len().checked_add(self.after.len())?;
+        let mut len = self.before.len().saturating_add(self.after.len());
         for item in &self.items {
             let transaction = match item {
-                Item::Id(id) => held(id)?,
+                Item::Id(id) => held(id).ok_or(Unmade::Missing)?,
                 Item::Bytes(bytes) => bytes.clone(),
             };
-            len = len.checked_add(4)?.checked_add(transaction.len())?;
+            len = len.saturating_add(4).saturating_add(transaction.len());
             found.push(transaction);
         }
-        if len > MESSAGE_BYTES_MAX {
-            return None;
+        if len > MESSAGE_BYTES_MAX || !allowed(len as u64) {
+            return Err(Unmade::TooMuch);
         }
         let mut out = BytesMut::with_capacity(len);
         out.put_slice(&self.before);
         found.iter().for_each(|transaction| put_bytes(&mut out, transaction));
         out.put_slice(&self.after);
         // An application may give transactions with different bytes one id.
-        (digest(&out) == self.digest).then(|| out.freeze())
+        if digest(&out) == self.digest { Ok(out.freeze()) } else { Err(Unmade::Missing) }
     }
 }
 
+/// Why a message is not put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unmade {
+    /// Something is not here, or is not what was named: the message is asked for.
+    Missing,
+    /// It is too long, or its sender had too much put together: it is dropped.
+    TooMuch,
+}
+
 /// A message that was sent or received named.
-#[derive(Debug)]
-struct Recent {
+#[derive(Debug, Clone)]
+struct Kept {
     digest: Hash,
     message: Bytes,
     framed: Bytes,
-    /// Who got it whole: once each, so that nobody makes this node send it again and again.
-    given: BTreeSet<PeerId>,
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        self.message.len() + self.framed.len()
+    }
+}
+
+/// What may be put together for one peer.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    bytes: u64,
+    at: Instant,
 }
 
 /// The messages which were named last.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    recent: VecDeque<Recent>,
+    /// Sent by this node, the last one first, with those who got them whole: once each, so that nobody makes this node send
+    /// them again and again.
+    sent: VecDeque<(Kept, BTreeSet<PeerId>)>,
+    /// The last one received of each peer, so that nobody's displaces another's.
+    met: BTreeMap<PeerId, Kept>,
+    /// By peer; only validators are heard here, so that they are few.
+    allowances: BTreeMap<PeerId, Allowance>,
     /// Messages that go whole before the next is named.
     whole_left: u32,
 }
@@ -232,43 +273,70 @@ impl Names {
             self.whole_left -= 1;
             return Framed::whole(message);
         }
-        if let Some(known) = self.recent.iter().find(|known| known.message == *message) {
+        if let Some((known, _)) = self.sent.iter().find(|(known, _)| known.message == *message) {
             return known.framed.clone();
+        }
+        // Everybody passes a proposal on.
+        if let Some(known) = self.met.values().find(|known| known.message == *message).cloned() {
+            let framed = known.framed.clone();
+            self.keep_sent(known);
+            return framed;
         }
         let digest = digest(message);
         let named = { blocks }.find_map(|(block, ids)| Named::encode(message, &digest, block, ids, &held));
         let Some(framed) = named else { return Framed::whole(message) };
-        self.keep(digest, message.clone(), framed.clone());
+        self.keep_sent(Kept { digest, message: message.clone(), framed: framed.clone() });
         framed
     }
 
-    /// The message that was named, put together; `None` if something of it has to be asked for.
-    pub(crate) fn read(&mut self, named: &Named, held: impl Fn(&TransactionId) -> Option<Bytes>) -> Option<Bytes> {
-        // Everybody passes a proposal on.
-        if let Some(known) = self.recent.iter().find(|known| known.digest == named.digest) {
-            return Some(known.message.clone());
-        }
-        let message = named.whole(held)?;
-        self.keep(named.digest, message.clone(), named.framed.clone());
-        Some(message)
+    /// A message that was named before, by whomever.
+    pub(crate) fn known(&self, named: &Named) -> Option<Bytes> {
+        let mut all = self.sent.iter().map(|(known, _)| known).chain(self.met.values());
+        all.find(|known| known.digest == named.digest).map(|known| known.message.clone())
     }
 
-    /// The payload for a peer which could not put a message together. The next ones go whole.
+    /// Whether so many bytes may be put together for a peer now; takes them.
+    pub(crate) fn allows(&mut self, from: PeerId, now: Instant, bytes: u64) -> bool {
+        let allowance = self.allowances.entry(from).or_insert(Allowance { bytes: MADE_BYTES_MAX, at: now });
+        let passed = u64::try_from(now.since(allowance.at).as_millis()).unwrap_or(u64::MAX);
+        let more = passed.saturating_mul(MADE_BYTES_PER_S) / 1000;
+        if more > 0 {
+            *allowance = Allowance { bytes: allowance.bytes.saturating_add(more).min(MADE_BYTES_MAX), at: now };
+        }
+        let allowed = bytes <= allowance.bytes;
+        if allowed {
+            allowance.bytes -= bytes;
+        }
+        allowed
+    }
+
+    /// Keeps a message that `from` named, put together.
+    pub(crate) fn keep(&mut self, from: PeerId, named: &Named, message: Bytes) {
+        let kept = Kept { digest: named.digest, message, framed: named.framed.clone() };
+        let others: usize = self.met.iter().filter(|(peer, _)| **peer != from).map(|(_, kept)| kept.bytes()).sum();
+        if others.saturating_add(kept.bytes()) <= KEPT_BYTES_MAX {
+            self.met.insert(from, kept);
+        }
+    }
+
+    /// The payload for a peer which could not put a message together. The next ones go whole, also when it asks for one that is not here
+    /// any more.
     pub(crate) fn give(&mut self, digest: &Hash, to: PeerId) -> Option<Bytes> {
-        let known = self.recent.iter_mut().find(|known| known.digest == *digest)?;
-        if !known.given.insert(to) {
-            return None;
-        }
         self.whole_left = WHOLE_AFTER_WANTED;
-        Some(Framed::whole(&known.message))
+        let (known, given) = self.sent.iter_mut().find(|(known, _)| known.digest == *digest)?;
+        given.insert(to).then(|| Framed::whole(&known.message))
     }
 
-    fn keep(&mut self, digest: Hash, message: Bytes, framed: Bytes) {
-        self.recent.push_front(Recent { digest, message, framed, given: BTreeSet::new() });
-        let bytes =
-            |recent: &VecDeque<Recent>| recent.iter().map(|one| one.message.len() + one.framed.len()).sum::<usize>();
-        while self.recent.len() > RECENT_MAX || (self.recent.len() > 1 && bytes(&self.recent) > RECENT_BYTES_MAX) {
-            self.recent.pop_back();
+    /// Forgets a peer that is no validator any more, or is gone.
+    pub(crate) fn forget(&mut self, peer: &PeerId) {
+        self.met.remove(peer);
+    }
+
+    fn keep_sent(&mut self, kept: Kept) {
+        self.sent.push_front((kept, BTreeSet::new()));
+        let bytes = |sent: &VecDeque<(Kept, _)>| sent.iter().map(|(kept, _)| kept.bytes()).sum::<usize>();
+        while self.sent.len() > SENT_MAX || (self.sent.len() > 1 && bytes(&self.sent) > KEPT_BYTES_MAX) {
+            self.sent.pop_back();
         }
     }
 }
@@ -321,6 +389,16 @@ mod tests {
         transactions.iter().map(|transaction| (id(transaction), transaction.clone())).collect()
     }
 
+    /// As the router does it.
+    fn read(names: &mut Names, named: &Named, held: impl Fn(&TransactionId) -> Option<Bytes>) -> Option<Bytes> {
+        if let Some(known) = names.known(named) {
+            return Some(known);
+        }
+        let message = named.whole(held, |bytes| names.allows(PEER, Instant(1), bytes)).ok()?;
+        names.keep(PEER, named, message.clone());
+        Some(message)
+    }
+
     fn named(payload: &Bytes) -> Named {
         let Some(Framed::Named(named)) = Framed::decode(payload) else { panic!("not named") };
         named
@@ -334,12 +412,12 @@ mod tests {
         assert!(payload.len() < message.len() / 4, "{} of {}", payload.len(), message.len());
         let pool = pool(&transactions);
         let mut receiver = Names::default();
-        let read = receiver.read(&named(&payload), |id| pool.get(id).cloned());
-        assert_eq!(read.as_ref(), Some(&message));
+        let made = read(&mut receiver, &named(&payload), |id| pool.get(id).cloned());
+        assert_eq!(made.as_ref(), Some(&message));
         // Passed on as it came, without knowing the block.
         assert_eq!(receiver.frame(&message, [].into_iter(), |_| true), payload);
         // And known when it comes again, from whomever, without the pool.
-        assert_eq!(receiver.read(&named(&payload), |_| None), Some(message));
+        assert_eq!(read(&mut receiver, &named(&payload), |_| None), Some(message));
     }
 
     #[test]
@@ -348,9 +426,9 @@ mod tests {
         let payload = Names::default().frame(&message, [(&block, &ids[..])].into_iter(), |one| *one != ids[3]);
         let mut pool = pool(&transactions);
         pool.remove(&ids[3]);
-        assert_eq!(Names::default().read(&named(&payload), |id| pool.get(id).cloned()), Some(message.clone()));
+        assert_eq!(read(&mut Names::default(), &named(&payload), |id| pool.get(id).cloned()), Some(message.clone()));
         pool.remove(&ids[4]);
-        assert_eq!(Names::default().read(&named(&payload), |id| pool.get(id).cloned()), None);
+        assert_eq!(read(&mut Names::default(), &named(&payload), |id| pool.get(id).cloned()), None);
         // Nothing to be named.
         let payload = Names::default().frame(&message, [(&block, &ids[..])].into_iter(), |_| false);
         assert_eq!(Framed::decode(&payload), Some(Framed::Whole(message)));
@@ -384,7 +462,7 @@ mod tests {
         let mut other = transactions[5].to_vec();
         other[0] ^= 1;
         pool.insert(ids[5], other.into());
-        assert_eq!(Names::default().read(&named(&payload), |id| pool.get(id).cloned()), None);
+        assert_eq!(read(&mut Names::default(), &named(&payload), |id| pool.get(id).cloned()), None);
     }
 
     #[test]
@@ -406,17 +484,60 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
+    fn what_is_kept_is_bounded_and_nobody_displaces_anothers() {
+        let kept = |fill: u8, len: usize| Kept {
+            digest: Hash::new([fill; 32]),
+            message: Bytes::from(vec![fill; len]),
+            framed: Bytes::new(),
+        };
         let mut names = Names::default();
-        for fill in 0..20 {
-            names.keep(Hash::new([fill; 32]), Bytes::from(vec![fill; 100]), Bytes::new());
+        (0..20).for_each(|fill| names.keep_sent(kept(fill, 100)));
+        assert_eq!(names.sent.len(), SENT_MAX);
+        (0..4).for_each(|fill| names.keep_sent(kept(fill, KEPT_BYTES_MAX)));
+        assert_eq!(names.sent.len(), 1);
+
+        let (_, message, block, ids) = message(60);
+        let payload = Names::default().frame(&message, [(&block, &ids[..])].into_iter(), |_| true);
+        let mut names = Names::default();
+        names.keep(PEER, &named(&payload), message.clone());
+        let other = PeerId::new([8; 32]);
+        for fill in 0..9 {
+            let digest = Hash::new([fill; 32]);
+            names.keep(other, &Named { digest, ..named(&payload) }, Bytes::from_static(b"x"));
         }
-        assert_eq!(names.recent.len(), RECENT_MAX);
-        let large = Bytes::from(vec![0; MESSAGE_BYTES_MAX]);
-        for fill in 0..4 {
-            names.keep(Hash::new([fill; 32]), large.clone(), large.slice(..1));
-        }
-        assert_eq!(names.recent.len(), 1);
+        assert_eq!(names.met.len(), 2);
+        assert_eq!(names.known(&named(&payload)), Some(message));
+        names.keep(other, &Named { digest: Hash::new([1; 32]), ..named(&payload) }, vec![0; KEPT_BYTES_MAX].into());
+        assert_eq!(names.known(&Named { digest: Hash::new([1; 32]), ..named(&payload) }), None);
+        names.forget(&PEER);
+        assert_eq!(names.known(&named(&payload)), None);
+    }
+
+    /// A few names of long transactions are short, and what is made of them is not.
+    #[test]
+    fn no_more_is_put_together_for_a_peer_than_it_is_allowed() {
+        let mut names = Names::default();
+        assert!(names.allows(PEER, Instant(1), MADE_BYTES_MAX));
+        assert!(!names.allows(PEER, Instant(1), 1));
+        assert!(names.allows(PeerId::new([8; 32]), Instant(1), 1));
+        assert!(names.allows(PEER, Instant(1_000_001), MADE_BYTES_PER_S));
+        assert!(!names.allows(PEER, Instant(1_000_001), 1));
+        let (transactions, message, block, ids) = message(60);
+        let payload = Names::default().frame(&message, [(&block, &ids[..])].into_iter(), |_| true);
+        let pool = pool(&transactions);
+        let made = named(&payload).whole(|id| pool.get(id).cloned(), |_| false);
+        assert_eq!(made, Err(Unmade::TooMuch));
+    }
+
+    #[test]
+    fn an_id_twice_and_no_id_at_all_are_no_message() {
+        let (_, message, block, ids) = message(60);
+        let twice: Vec<TransactionId> = std::iter::once(ids[1]).chain(ids[1..].iter().copied()).collect();
+        let payload = Names::default().frame(&message, [(&block, &twice[..])].into_iter(), |_| true);
+        assert_eq!(Framed::decode(&payload), None);
+        let mut none = vec![NAMED];
+        none.extend([0; 40]);
+        assert_eq!(Framed::decode(&none.into()), None);
     }
 
     #[test]
@@ -424,17 +545,17 @@ mod tests {
         let (transactions, message, block, ids) = message(60);
         let pool = pool(&transactions);
         let good = Names::default().frame(&message, [(&block, &ids[..])].into_iter(), |one| *one != ids[3]);
-        let read = |payload: Bytes| match Framed::decode(&payload) {
-            Some(Framed::Named(named)) => Names::default().read(&named, |id| pool.get(id).cloned()),
+        let try_read = |payload: Bytes| match Framed::decode(&payload) {
+            Some(Framed::Named(named)) => read(&mut Names::default(), &named, |id| pool.get(id).cloned()),
             _ => None,
         };
         for len in 0..good.len() {
-            assert_ne!(read(good.slice(..len)), Some(message.clone()), "length {len}");
+            assert_ne!(try_read(good.slice(..len)), Some(message.clone()), "length {len}");
         }
         for bit in 8..good.len() * 8 {
             let mut bad = good.to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(read(bad.into()), None, "bit {bit}");
+            assert_eq!(try_read(bad.into()), None, "bit {bit}");
         }
         let mut state = 1u64;
         for _ in 0..20_000 {
@@ -445,7 +566,7 @@ mod tests {
                 })
                 .collect();
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            read(bytes.into());
+            try_read(bytes.into());
         }
         // As many items as may be, of which none is there.
         let mut many = vec![NAMED];

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::{
     core::{Control, Envelope},
     intake::{self, Submission},
-    named::Framed,
+    named::{Framed, Unmade},
     requests,
     shared::Shared,
     wire::Message,
@@ -88,6 +88,7 @@ impl Router {
             TransportEvent::PeerDown { peer, reason } => {
                 tracing::debug!(%peer, reason, "peer gone");
                 self.shared.peers().down(&peer);
+                self.shared.names().forget(&peer);
                 self.controls.send(Control::PeerDown(peer)).await.ok()
             }
             TransportEvent::PeerRefused { address, reason } => {
@@ -125,13 +126,33 @@ impl Router {
         match framed {
             Framed::Whole(bytes) => self.messages.send(Envelope { from, validator, bytes }).await.ok(),
             Framed::Named(named) => {
-                let message = self.shared.names().read(&named, |id| self.shared.pool().get(id).cloned());
-                let Some(bytes) = message else {
-                    self.shared.metrics.messages_wanted.inc();
-                    return self.transport.send(reply(Framed::wanted(named.digest()))).await.ok();
-                };
-                self.shared.metrics.messages_named.inc();
-                self.messages.send(Envelope { from, validator, bytes }).await.ok()
+                let known = self.shared.names().known(&named);
+                let made = known.map_or_else(
+                    || {
+                        let now = self.shared.clock.now();
+                        let allowed = |bytes| self.shared.names().allows(from, now, bytes);
+                        let made = named.whole(|id| self.shared.pool().get(id).cloned(), allowed);
+                        if let Ok(message) = &made {
+                            self.shared.names().keep(from, &named, message.clone());
+                        }
+                        made
+                    },
+                    Ok,
+                );
+                match made {
+                    Ok(bytes) => {
+                        self.shared.metrics.messages_named.inc();
+                        self.messages.send(Envelope { from, validator, bytes }).await.ok()
+                    }
+                    Err(Unmade::Missing) => {
+                        self.shared.metrics.messages_wanted.inc();
+                        self.transport.send(reply(Framed::wanted(named.digest()))).await.ok()
+                    }
+                    Err(Unmade::TooMuch) => {
+                        self.shared.metrics.messages_dropped.inc();
+                        Some(())
+                    }
+                }
             }
             Framed::Wanted(digest) => {
                 let given = self.shared.names().give(&digest, from);

@@ -98,14 +98,20 @@ impl CatchUp {
         self.peers.entry(peer).or_insert(new).height = height;
     }
 
-    /// A peer says that it has no blocks below `blocks_from`: for those another one is asked, at once.
-    pub(crate) fn has_only(&mut self, peer: PeerId, blocks_from: Height) {
+    /// A peer says that it has no blocks below `blocks_from`, and is at `height`. That counts as its answer to a request only, for a block
+    /// below: then another one is asked, at once. Whether it did.
+    pub(crate) fn has_only(&mut self, now: Instant, peer: PeerId, height: Height, blocks_from: Height) -> bool {
+        let Some(from) = self.asked_for(&peer) else { return false };
+        if blocks_from <= from || blocks_from > height {
+            self.failed(now, peer);
+            return false;
+        }
+        self.heard(peer, height);
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.blocks_from = blocks_from;
         }
-        if self.asked.is_some_and(|asked| asked.peer == peer) {
-            self.asked = None;
-        }
+        self.asked = None;
+        true
     }
 
     /// When no peer has the next block, though some are higher: the lowest height whose block any of them has.
@@ -278,10 +284,10 @@ mod tests {
         sync.heard(peer(1), Height(50));
         sync.heard(peer(2), Height(50));
         assert_eq!(sync.poll(at(0), tip(4)), ask(1, 5));
-        sync.has_only(peer(1), Height(30));
+        assert!(sync.has_only(at(1), peer(1), Height(50), Height(30)));
         assert_eq!(sync.poll(at(1), tip(4)), ask(2, 5));
         assert_eq!(sync.out_of_reach(Height(4)), None);
-        sync.has_only(peer(2), Height(20));
+        assert!(sync.has_only(at(2), peer(2), Height(50), Height(20)));
         assert_eq!(sync.poll(at(2), tip(4)), None);
         assert_eq!(sync.out_of_reach(Height(4)), Some(Height(20)));
         // The loop would spin on an instant that has passed.
@@ -289,7 +295,11 @@ mod tests {
         // From where on they have blocks they are as good as others.
         assert_eq!(sync.out_of_reach(Height(19)), None);
         assert_eq!(sync.poll(at(3), tip(19)), ask(2, 20));
-        sync.has_only(peer(9), Height(20));
+        // What nobody asked for, and what is no answer.
+        assert!(!sync.has_only(at(3), peer(9), Height(50), Height(40)));
+        assert!(!sync.has_only(at(3), peer(1), Height(50), Height(40)));
+        assert!(!sync.has_only(at(3), peer(2), Height(50), Height(7)));
+        assert_eq!(sync.poll(at(4), tip(19)), None, "one that says nothing to the matter rests");
     }
 
     #[test]

@@ -26,7 +26,13 @@ const JOURNALS: [u64; 3] = [1 << 10, 170 << 10, 1 << 20];
 
 fn open(disk: &Disk, checked: bool, journal_bytes: u64) -> Result<RedbStore, StorageError> {
     let check_bytes_max = if checked { u64::MAX } else { 0 };
-    let options = Options { cache_bytes: CACHE_BYTES, check_bytes_max, journal_bytes, compact_at_start: false };
+    let options = Options {
+        cache_bytes: CACHE_BYTES,
+        check_bytes_max,
+        journal_bytes,
+        frame_bytes_max: journal_bytes / 2,
+        compact_at_start: false,
+    };
     RedbStore::on(disk.clone(), |_| Ok(disk.journal()), options)
 }
 
@@ -158,7 +164,13 @@ fn with_holes(journal_bytes: u64) -> Disk {
 fn compacted(disk: &Disk, checked: bool) -> Result<RedbStore, StorageError> {
     let check_bytes_max = if checked { u64::MAX } else { 0 };
     let journal_bytes = JOURNALS[1];
-    let options = Options { cache_bytes: CACHE_BYTES, check_bytes_max, journal_bytes, compact_at_start: true };
+    let options = Options {
+        cache_bytes: CACHE_BYTES,
+        check_bytes_max,
+        journal_bytes,
+        frame_bytes_max: journal_bytes / 2,
+        compact_at_start: true,
+    };
     RedbStore::on(disk.clone(), |_| Ok(disk.journal()), options)
 }
 

@@ -36,8 +36,9 @@ pub(crate) struct Journal {
     medium: Box<dyn StorageBackend>,
     /// Bytes of the file, all of them written.
     len: u64,
-    /// Bytes of frames at most.
+    /// Bytes of all frames, and of one, at most.
     bytes_max: u64,
+    frame_bytes_max: u64,
     salt: u64,
     /// Where the next frame begins, and how many there are.
     at: u64,
@@ -57,6 +58,7 @@ impl Journal {
         medium: Box<dyn StorageBackend>,
         salt: u64,
         bytes_max: u64,
+        frame_bytes_max: u64,
     ) -> Result<(Self, Vec<Batch>), StorageError> {
         const ACTION: &str = "read chain.journal";
         let len = medium.len().map_err(|error| from_io(ACTION, error))?;
@@ -69,7 +71,7 @@ impl Journal {
         medium.read(0, &mut content).map_err(|error| from_io(ACTION, error))?;
         let (batches, at) = read(&Bytes::from(content), salt)?;
         let number = batches.len() as u64;
-        Ok((Self { medium, len, bytes_max, salt, at, number, buffer: Vec::new() }, batches))
+        Ok((Self { medium, len, bytes_max, frame_bytes_max, salt, at, number, buffer: Vec::new() }, batches))
     }
 
     /// Whether no frame counts.
@@ -81,7 +83,7 @@ impl Journal {
     /// the tree durable.
     pub(crate) fn takes(&self, batch: &Batch) -> bool {
         let frame = frame_bytes(batch);
-        frame <= self.bytes_max / 2 && self.at.saturating_add(frame) <= self.bytes_max
+        frame <= self.frame_bytes_max && self.at.saturating_add(frame) <= self.bytes_max
     }
 
     /// Appends `batch`, which [`Journal::takes`]; it is durable when this returns.
@@ -317,7 +319,7 @@ mod tests {
     fn what_was_appended_is_found_and_after_a_restart_nothing() {
         let file = tempfile::tempfile().unwrap();
         let medium = || Box::new(FileMedium::borrowing(file.try_clone().unwrap()));
-        let (mut journal, found) = Journal::open(medium(), SALT, 1 << 20).unwrap();
+        let (mut journal, found) = Journal::open(medium(), SALT, 1 << 20, 1 << 19).unwrap();
         assert!(found.is_empty() && journal.is_empty());
         let batches: Vec<_> = (0..9).map(batch).collect();
         for batch in &batches {
@@ -325,20 +327,20 @@ mod tests {
             journal.append(batch).unwrap();
         }
         assert!(!journal.is_empty());
-        let (_, found) = Journal::open(medium(), SALT, 1 << 20).unwrap();
+        let (_, found) = Journal::open(medium(), SALT, 1 << 20, 1 << 19).unwrap();
         assert_eq!(writes(&found), writes(&batches));
         journal.restart(SALT + 1);
         assert!(journal.is_empty());
-        assert!(Journal::open(medium(), SALT + 1, 1 << 20).unwrap().1.is_empty());
+        assert!(Journal::open(medium(), SALT + 1, 1 << 20, 1 << 19).unwrap().1.is_empty());
         // A few new frames over the old ones.
         journal.append(&batches[8]).unwrap();
-        assert_eq!(writes(&Journal::open(medium(), SALT + 1, 1 << 20).unwrap().1), writes(&batches[8..]));
+        assert_eq!(writes(&Journal::open(medium(), SALT + 1, 1 << 20, 1 << 19).unwrap().1), writes(&batches[8..]));
     }
 
     #[test]
-    fn a_journal_takes_what_fits_and_is_not_most_of_it() {
+    fn a_journal_takes_what_fits_and_is_small() {
         let medium = Box::new(FileMedium::borrowing(tempfile::tempfile().unwrap()));
-        let (mut journal, _) = Journal::open(medium, SALT, 1000).unwrap();
+        let (mut journal, _) = Journal::open(medium, SALT, 1000, 500).unwrap();
         let of = |len: usize| {
             let mut batch = Batch::new();
             batch.put(&b"k"[..], vec![1; len]);
@@ -408,7 +410,7 @@ mod tests {
     fn a_file_that_is_too_long_to_be_a_journal_is_damage_and_is_not_read() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(FILE_BYTES_MAX + 1).unwrap();
-        let error = Journal::open(Box::new(FileMedium::borrowing(file)), SALT, 1 << 20).map(drop).unwrap_err();
+        let error = Journal::open(Box::new(FileMedium::borrowing(file)), SALT, 1 << 20, 1 << 19).map(drop).unwrap_err();
         assert!(matches!(error, StorageError::Damaged(_)), "{error}");
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Options {
     pub(crate) check_bytes_max: u64,
     /// Bytes of the journal at most.
     pub(crate) journal_bytes: u64,
+    /// Bytes of a frame of the journal at most: a larger batch goes to the tree directly.
+    pub(crate) frame_bytes_max: u64,
     /// Whether the file is made as small as it can be, before the store is used.
     pub(crate) compact_at_start: bool,
 }
@@ -65,6 +67,8 @@ pub(crate) fn locked_file(directory: &Path) -> Result<File, StorageError> {
                 lock(&file, &path)?;
                 if is_at(&file, &path)? {
                     remove_if_there(&fresh)?;
+                    // Whoever gave it its name may have ended before that was durable, and commits don't sync this file.
+                    sync_directory(directory)?;
                     return Ok(file);
                 }
             }

@@ -56,7 +56,7 @@ impl RedbStore {
     ) -> Result<Self, StorageError> {
         let opened = opening::accept(tree, options)?;
         let medium = Box::new(journal(opened.format)?);
-        let (journal, found) = Journal::open(medium, opened.salt, options.journal_bytes)?;
+        let (journal, found) = Journal::open(medium, opened.salt, options.journal_bytes, options.frame_bytes_max)?;
         opened.release()?;
         let mut store = Self {
             database: Contained::new(opened.database),
@@ -64,12 +64,15 @@ impl RedbStore {
             failure: OnceLock::new(),
             journal: Mutex::new(journal),
         };
+        let mut made = Ok(());
         if opened.format < FORMAT || !found.is_empty() {
-            guarded("apply chain.journal", || store.write_through(&mut store.lock(), &found))?;
+            made = guarded("apply chain.journal", || store.write_through(&mut store.lock(), &found));
         }
-        if options.compact_at_start {
-            guarded(COMPACT, || store.compact())?;
+        if made.is_ok() && options.compact_at_start {
+            made = guarded(COMPACT, || store.compact());
         }
+        // A store that failed is not closed as a good one is: the tree would be made durable without the journal's frames, and void them.
+        made.inspect_err(|error| drop(store.failure.set(error.to_string())))?;
         Ok(store)
     }
 

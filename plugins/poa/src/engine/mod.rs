@@ -130,6 +130,8 @@ impl Engine {
         use std::hash::Hash as _;
         (self.me, self.height(), &self.halted, self.held_back.len(), self.missed, self.cut_off, &self.absent)
             .hash(into);
+        let up = |one: &quorate::Validator| self.peers.is_up(&one.public_key.into());
+        self.validators.iter().for_each(|(_, one)| up(one).hash(into));
         self.deadlines.hash(into);
         self.at.hash_state(into);
     }

@@ -194,8 +194,10 @@ impl Engine {
     /// Notes a good proposal of the current round and relays it, the first and one other at most.
     fn record_proposal(&mut self, seen: Seen, block: Block) {
         let proposer = self.proposer(self.at.round);
-        // Before the round begins: it is not over yet.
-        self.absent.remove(&proposer);
+        if self.absent.remove(&proposer) && self.deadlines.round.is_some() {
+            // Its time was over when it began, for nobody expected anything.
+            self.deadlines.round = Some(self.now.after(self.rules.round_timeout(self.at.round)));
+        }
         self.wake();
         let own = self.me == Some(proposer);
         let hash = seen.hash;

@@ -6,7 +6,7 @@ use quorate::ChainId;
 use super::frame::{GREETING_BYTES_MAX, Kind, Violation};
 
 /// The version of everything inside TLS.
-pub(super) const PROTOCOL_VERSION: u16 = 1;
+pub(super) const PROTOCOL_VERSION: u16 = 2;
 
 /// Bytes of a node's name at most; the rest is cut.
 pub(super) const NAME_BYTES_MAX: usize = 64;
