@@ -297,5 +297,6 @@ fn a_store_stops_growing_when_old_blocks_go_and_compacting_gives_the_room_back()
     let (all, few) = (sizes(None), sizes(Some(10)));
     assert!(all[2..].iter().all(|bytes| *bytes > 3 * PART * LARGE as u64), "{all:?}");
     assert_eq!(few[1], few[2], "{few:?}");
-    assert!(few[2] < PART * 2 * LARGE as u64 && few[3] * 2 < few[2] * 3 / 2, "{few:?}");
+    assert!(few[2] < PART * 2 * LARGE as u64 && few[3] < few[2] && all[3] < all[2], "{all:?} {few:?}");
+    println!("bytes of all blocks and of the last 10, after each part and compacted: {all:?} {few:?}");
 }

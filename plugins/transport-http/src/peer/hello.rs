@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn hello_of_another_version_is_recognised_whatever_follows() {
-        assert_eq!(Hello::decode(&[2, 0, 1, 2, 3]), Ok(Heard::OtherVersion(2)));
+        assert_eq!(Hello::decode(&[9, 0, 1, 2, 3]), Ok(Heard::OtherVersion(9)));
     }
 
     #[test]

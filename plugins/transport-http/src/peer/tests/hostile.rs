@@ -109,7 +109,7 @@ async fn another_version_is_told_so() {
     let mut node = TestNode::start(1);
     let mut newer = Traitor::secure(2, node.address).await;
     newer.frame(Kind::Hello, &Hello { version: 9, ..hello() }.encode()).await;
-    let reason = "wrong version: 9 of the peer, 1 of this node";
+    let reason = format!("wrong version: 9 of the peer, {PROTOCOL_VERSION} of this node");
     assert_eq!(newer.goodbye().await, reason);
     assert_eq!(node.refusal().await.1, reason);
 }
