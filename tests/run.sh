@@ -56,11 +56,12 @@ without_networks() {
     cargo test --workspace --locked --doc || code=$?
     return "$code"
 }
-# New crates are built; then ten thousand ballots go through a storm of kills.
+# New crates are built; then ten thousand ballots go through a storm of kills; then the commands of the documentation are typed, which wait for one another.
 long_ones() {
     local code=0
     programs "$said/plugin_new" || code=$?
     programs "$said/gateway" storm:: || code=$?
+    programs "$said/readme" || code=$?
     return "$code"
 }
 beside counts count
@@ -68,9 +69,10 @@ step tests
 cargo test --workspace --locked --no-run --message-format=json-render-diagnostics >"$said/built"
 # Of what was built, the programs that hold tests: the folder of the package, and the program.
 sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml".*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*|\1\t\2|p' "$said/built" | sort -u >"$said/all"
-# Those of the node start networks, whose ports they choose: they run one after the other. `plugin_new` has ports of its own.
-grep $'/node\t' "$said/all" | grep -v '/plugin_new-' >"$said/node"
+# Those of the node start networks, whose ports they choose: they run one after the other. `plugin_new` and `readme` have ports of their own.
+grep $'/node\t' "$said/all" | grep -v '/plugin_new-\|/readme-' >"$said/node"
 grep '/plugin_new-' "$said/all" >"$said/plugin_new"
+grep '/readme-' "$said/all" >"$said/readme"
 grep '/gateway-[^/]*$' "$said/node" >"$said/gateway"
 grep -v $'/node\t' "$said/all" >"$said/others"
 beside long long_ones

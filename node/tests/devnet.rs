@@ -35,7 +35,7 @@ fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
 
 fn free_ports() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 10_000 + u16::try_from(std::process::id() % 900).unwrap() * PORTS;
+    let base = 10_000 + u16::try_from(std::process::id() % 800).unwrap() * PORTS;
     loop {
         let from = base + NEXT.fetch_add(PORTS, Ordering::Relaxed) % 1_000;
         if (from..from + PORTS).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
