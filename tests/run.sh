@@ -70,7 +70,7 @@ cargo test --workspace --locked --no-run --message-format=json-render-diagnostic
 # Of what was built, the programs that hold tests: the folder of the package, and the program.
 sed -n 's|.*"manifest_path":"\([^"]*\)/Cargo.toml".*"profile":{[^}]*"test":true}.*"executable":"\([^"]*\)".*|\1\t\2|p' "$said/built" | sort -u >"$said/all"
 # Those of the node start networks, whose ports they choose: they run one after the other. `plugin_new` and `readme` have ports of their own.
-grep $'/node\t' "$said/all" | grep -v '/plugin_new-\|/readme-' >"$said/node"
+grep $'/node\t' "$said/all" | grep -v -e '/plugin_new-' -e '/readme-' >"$said/node"
 grep '/plugin_new-' "$said/all" >"$said/plugin_new"
 grep '/readme-' "$said/all" >"$said/readme"
 grep '/gateway-[^/]*$' "$said/node" >"$said/gateway"
