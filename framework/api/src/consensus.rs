@@ -261,7 +261,8 @@ pub enum Action {
     Persist(Bytes),
     /// Sign; answered by [`Event::Signed`].
     Sign(SignRequest),
-    /// To every connected peer, before any other class of message.
+    /// To every connected peer, before any other class of message. Fewer than
+    /// [`MESSAGE_BYTES_MAX`](crate::transport::MESSAGE_BYTES_MAX) bytes: the kernel adds one.
     Broadcast(Bytes),
     /// To one peer.
     Send {

@@ -111,7 +111,8 @@ const FILLED: u64 = 10_000;
 fn stored(base: &Path, settings: &str, sizes: &[u64]) {
     let directory = tempfile::tempdir_in(base).unwrap();
     let mut store = open(directory.path(), settings);
-    let mut height = 0;
+    // Those of the blocks that filled it, and those which the commits that were measured added.
+    let (mut height, mut added) = (0, 0);
     for &size in sizes {
         let (start, from) = (Instant::now(), height);
         while height * FILLED < size {
@@ -120,7 +121,7 @@ fn stored(base: &Path, settings: &str, sizes: &[u64]) {
         }
         let bytes = fs::metadata(directory.path().join(FILE)).unwrap().len();
         let rate = per_second((height - from) * FILLED, start.elapsed());
-        println!("{} transactions stored, {} MiB, filled with {rate:.0} /s", height * FILLED, bytes >> 20);
+        println!("{} transactions stored, {} MiB, filled with {rate:.0} /s", height * FILLED + added, bytes >> 20);
         reads("      reads of a state row", &*store, |view, count| {
             let at = count.wrapping_mul(7_919_777) % (height * FILLED);
             let spread = (FILLED + at).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
@@ -135,7 +136,9 @@ fn stored(base: &Path, settings: &str, sizes: &[u64]) {
         let mut high = 1 << 40;
         for transactions in [1, 32, 1000] {
             print!("      ");
-            high = commits(&*store, transactions, high);
+            let before = high;
+            high = commits(&*store, transactions, before);
+            added += (high - before) * transactions;
         }
         drop(store);
         let start = Instant::now();

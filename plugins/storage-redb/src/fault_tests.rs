@@ -377,3 +377,41 @@ fn opening_a_disk_which_can_not_be_synced_is_an_error_and_loses_nothing() {
     }
     reopened(&disk, true, 0, 0, "after a failed opening");
 }
+
+/// However large the tree is, a start after a kill does not go through it page by page. (In a build with debug assertions redb reads it all the
+/// same, so that it is not the bytes read which tell.)
+#[test]
+fn a_start_after_a_kill_does_not_check_the_whole_tree() {
+    let mut random = Random::new();
+    let disk = created();
+    disk.record();
+    for number in 1..=BATCHES {
+        // The first commit after an opening, and some behind it.
+        let store = open(&disk, false, JOURNALS[2]).unwrap();
+        for row in 0..3u64 {
+            let mut batch = batch(number);
+            batch.put(row.to_be_bytes().to_vec(), &b"a row"[..]);
+            store.commit(batch).unwrap();
+            let checked = opening::checks();
+            drop(open(&disk.after_cut(disk.steps(), &mut random), false, JOURNALS[2]).unwrap());
+            assert_eq!(opening::checks(), checked, "{random}: commit {row} of opening {number}");
+        }
+    }
+}
+
+/// A store whose journal could not be put into the tree is not closed as a good one is, which would void the journal.
+#[test]
+fn a_journal_that_could_not_be_applied_still_counts() {
+    let mut random = Random::new();
+    let disk = created();
+    disk.record();
+    let store = open(&disk, false, JOURNALS[2]).unwrap();
+    (1..=BATCHES).for_each(|number| store.commit(batch(number)).unwrap());
+    let killed = disk.after_cut(disk.steps(), &mut random);
+    for checked in [false, true] {
+        opening::DRAWING_FAILS.set(true);
+        let error = open(&killed, checked, JOURNALS[2]).map(drop).unwrap_err();
+        assert!(matches!(error, StorageError::Io { action: "draw a random number", .. }), "{error:?}");
+    }
+    reopened(&killed, false, BATCHES, BATCHES, &format!("{random}"));
+}

@@ -158,12 +158,19 @@ pub(crate) fn write_empty(medium: Staged) -> Result<(), StorageError> {
     database.close().map_err(|error| from_redb(ACTION, error))
 }
 
+fn draw(salt: &mut [u8; 8]) -> io::Result<()> {
+    #[cfg(test)]
+    if DRAWING_FAILS.take() {
+        return Err(io::Error::other("told to fail"));
+    }
+    getrandom::fill(salt).map_err(io::Error::other)
+}
+
 /// Names the format and a new salt, so that no frame of the journal counts beside what `transaction` makes durable. Gives the salt.
 pub(crate) fn write_meta(transaction: &WriteTransaction) -> Result<u64, StorageError> {
     const ACTION: &str = "write the format";
     let mut salt = [0; 8];
-    getrandom::fill(&mut salt)
-        .map_err(|error| StorageError::Io { action: "draw a random number", source: io::Error::other(error) })?;
+    draw(&mut salt).map_err(|source| StorageError::Io { action: "draw a random number", source })?;
     let salt = u64::from_le_bytes(salt);
     let mut table = transaction.open_table(META).map_err(|error| from_redb(ACTION, error))?;
     for (key, value) in [(FORMAT_KEY, FORMAT), (SALT_KEY, salt)] {
@@ -183,6 +190,19 @@ pub(crate) fn prepare(transaction: &mut WriteTransaction) -> Result<(), StorageE
     transaction.set_two_phase_commit(true);
     transaction.set_quick_repair(true);
     Ok(())
+}
+
+#[cfg(test)]
+thread_local! {
+    static CHECKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    /// The next salt of this thread can't be drawn: an error which redb knows nothing of.
+    pub(crate) static DRAWING_FAILS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// How often this thread went through a tree page by page, without being told to.
+#[cfg(test)]
+pub(crate) fn checks() -> u32 {
+    CHECKS.get()
 }
 
 /// A tree that was accepted.
@@ -218,6 +238,8 @@ pub(crate) fn accept(medium: impl StorageBackend, options: Options) -> Result<Op
         builder.set_cache_size(options.cache_bytes).set_check_integrity_on_open(check);
         if !check {
             builder.set_repair_callback(|session| {
+                #[cfg(test)]
+                CHECKS.set(CHECKS.get() + 1);
                 warn!(
                     progress = session.progress(),
                     "storage is checked page by page: it has no valid list of free pages"

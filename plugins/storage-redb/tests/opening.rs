@@ -196,35 +196,3 @@ fn a_file_is_not_longer_after_compacting_however_full_it_is() {
         assert_eq!(all(&*open(directory.path())).len(), rows as usize);
     }
 }
-
-/// A tree in which the journal can't be put, because a page of it is damaged: that is said at each opening, and the journal still counts when
-/// the tree is whole again.
-#[test]
-fn a_journal_that_could_not_be_applied_is_not_void() {
-    let directory = tempfile::tempdir().unwrap();
-    let first = open(directory.path());
-    (0..50u64).for_each(|number| first.commit(put(&[(&number.to_be_bytes(), b"value")])).unwrap());
-    drop(first);
-    let killed = {
-        let store = open(directory.path());
-        (50..100u64).for_each(|number| store.commit(put(&[(&number.to_be_bytes(), b"value")])).unwrap());
-        let copy = tempfile::tempdir().unwrap();
-        for file in [FILE, FILE_JOURNAL] {
-            fs::copy(directory.path().join(file), copy.path().join(file)).unwrap();
-        }
-        copy
-    };
-    let good = fs::read(killed.path().join(FILE)).unwrap();
-    let mut bad = good.clone();
-    for page in bad.chunks_mut(4096).skip(1).filter(|page| page.windows(5).any(|window| window == b"value")) {
-        page[..4].fill(0xff);
-    }
-    assert_ne!(good, bad);
-    fs::write(killed.path().join(FILE), &bad).unwrap();
-    for _ in 0..2 {
-        let opened = RedbPlugin.open(&Settings::from_text("check_bytes_max = 0"), killed.path());
-        assert!(matches!(opened.map(drop), Err(SetupError::Storage(StorageError::Damaged(_)))));
-    }
-    fs::write(killed.path().join(FILE), &good).unwrap();
-    assert_eq!(all(&*open(killed.path())).len(), 100);
-}
