@@ -14,7 +14,7 @@ use quorate::{
     Application, Block, Bytes, ChainId, Genesis, Hash, Height, Settings, Storage, Timestamp,
     application::{Admission, BlockContext, ExecuteError, Outcome, QueryError, Rejection, StateRead, StateWrite},
     consensus::Context,
-    node::{NodeHandle, Request, Response},
+    node::{Health, NodeHandle, Request, Response},
     plugin::{ApplicationPlugin, ConsensusPlugin, Descriptor, SetupError, StoragePlugin},
     storage::{Batch, Snapshot, StorageError},
     validators::Validator,
@@ -251,6 +251,35 @@ async fn a_peer_that_gives_blocks_twice_is_asked_for_the_next() {
     let asked: Vec<Height> = log.lock().unwrap().asked.iter().map(|(_, from)| *from).collect();
     let expected = (0..chain.len().div_ceil(AT_ONCE)).map(|at| Height((at * AT_ONCE) as u64 + 1));
     assert_eq!(asked, expected.collect::<Vec<_>>(), "it was asked for something again");
+}
+
+/// A validator says that another block is final, and proves it: all trust is lost, and the node stops voting with words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_final_block_at_a_height_that_is_final_here_halts_with_both_named() {
+    let (ours, theirs) = tokio::join!(chain(1), chain(2));
+    let (hub, log) = (Hub::new(), Log::default());
+    let network =
+        Network::on(&hub, "crash", MemoryStoragePlugin::new(), quorate_kv::KvPlugin, "value_bytes_max = 1024");
+    let chain_id = network.genesis().chain_id();
+    join(&hub, chain_id, NAMES[0], Manner::Good, &ours, &log);
+    let late = network.start(LATE);
+    assert_has(&late.handle(), &ours).await;
+    assert_eq!(status(&late.handle()).await.status, Health::Ok);
+    // It says so of a height that both chains have.
+    let height = ours.len().min(theirs.len());
+    let told: Chain = Arc::new(theirs.iter().take(height).cloned().collect());
+    join(&hub, chain_id, NAMES[1], Manner::Other(theirs), &told, &log);
+    let deadline = Instant::now() + PATIENCE;
+    let detail = loop {
+        let found = status(&late.handle()).await;
+        if found.status == Health::Conflict {
+            break found.detail.unwrap();
+        }
+        assert!(Instant::now() < deadline, "{found:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert!(detail.contains(&format!("two final blocks at height {height}: ")), "{detail}");
+    late.stop().await;
 }
 
 /// The store fails at one commit amid catch-up: nothing was told that is not there afterwards, and what is there is a part of the chain.
