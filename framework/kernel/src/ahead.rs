@@ -288,31 +288,15 @@ fn verify(shared: &Shared, view: &View, portion: &mut [Given]) {
 
 #[cfg(test)]
 mod tests {
-    use quorate::{ChainId, Header, Round, Timestamp, ValidatorIndex, block::BLOCK_VERSION};
-
     use super::*;
+    use crate::sample;
 
     fn peer() -> PeerId {
         PeerId::new([1; 32])
     }
 
     fn block(height: u64, parent_hash: Hash) -> Block {
-        let header = Header {
-            version: BLOCK_VERSION,
-            chain_id: ChainId::new([0; 32]),
-            height: Height(height),
-            parent_hash,
-            time: Timestamp(height),
-            creator: ValidatorIndex(0),
-            created_round: Round(0),
-            tx_root: Hash::ZERO,
-            evidence_root: Hash::ZERO,
-            app_hash: Hash::ZERO,
-            receipts_root: Hash::ZERO,
-            validators_hash: Hash::ZERO,
-            next_validators_hash: Hash::ZERO,
-        };
-        Block::new(header, &[], &[]).unwrap()
+        sample::block(height, parent_hash, &[], &[])
     }
 
     fn answer(from: u64, blocks: usize, bytes: usize) -> Answer {

@@ -125,30 +125,15 @@ impl Hot {
 
 #[cfg(test)]
 mod tests {
-    use quorate::{ChainId, Round, Timestamp, Validator, ValidatorIndex, block::Header};
+    use quorate::Validator;
 
     use super::*;
+    use crate::sample;
 
     fn hot(height: u64, transactions: &[Bytes]) -> Arc<HotBlock> {
-        let zero = Hash::new([0; 32]);
-        let header = Header {
-            version: quorate::block::BLOCK_VERSION,
-            chain_id: ChainId::new([1; 32]),
-            height: Height(height),
-            parent_hash: zero,
-            time: Timestamp(1),
-            creator: ValidatorIndex(0),
-            created_round: Round(0),
-            tx_root: zero,
-            evidence_root: zero,
-            app_hash: zero,
-            receipts_root: zero,
-            validators_hash: zero,
-            next_validators_hash: zero,
-        };
         let one = Validator { name: "one".into(), public_key: PublicKey::new([1; 32]) };
         Arc::new(HotBlock {
-            block: Block::new(header, transactions, &[]).unwrap(),
+            block: sample::block(height, Hash::ZERO, transactions, &[]),
             proof: Bytes::from_static(b"proof"),
             certificate: Certificate::default(),
             creator: ("one".into(), one.public_key),

@@ -33,6 +33,8 @@ mod named;
 mod own;
 mod requests;
 mod router;
+#[cfg(test)]
+mod sample;
 mod shared;
 mod sync;
 mod together;

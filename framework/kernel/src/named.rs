@@ -345,9 +345,8 @@ impl Names {
 mod tests {
     use std::collections::HashMap;
 
-    use quorate::{ChainId, Height, Round, Timestamp, ValidatorIndex, block::Header};
-
     use super::*;
+    use crate::sample;
 
     const PEER: PeerId = PeerId::new([7; 32]);
 
@@ -356,23 +355,7 @@ mod tests {
     }
 
     fn block(transactions: &[Bytes]) -> Block {
-        let zero = Hash::new([0; 32]);
-        let header = Header {
-            version: quorate::block::BLOCK_VERSION,
-            chain_id: ChainId::new([1; 32]),
-            height: Height(1),
-            parent_hash: zero,
-            time: Timestamp(1),
-            creator: ValidatorIndex(0),
-            created_round: Round(0),
-            tx_root: zero,
-            evidence_root: zero,
-            app_hash: zero,
-            receipts_root: zero,
-            validators_hash: zero,
-            next_validators_hash: zero,
-        };
-        Block::new(header, transactions, &[Bytes::from_static(b"evidence")]).unwrap()
+        sample::block(1, Hash::ZERO, transactions, &[Bytes::from_static(b"evidence")])
     }
 
     /// Transactions, a message with a block of them, the block, and who they are.
