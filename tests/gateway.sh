@@ -40,7 +40,7 @@ URL=http://127.0.0.1:$((PORTS + 7))
 for _ in $(seq 300); do curl -sf "$URL/ready" >/dev/null && break; sleep 0.1; done
 curl -sf "$URL/ready" >/dev/null || { cat "$DIR/log"; exit 1; }
 "$QUORATE" election demo --dir "$DIR/net" --rpc "http://127.0.0.1:$((PORTS + 1))" --voters 3 >/dev/null 2>&1
-EID=$(grep -o '0x[0-9a-f]*' "$DIR/net/demo/ballot-1.json")
+EID=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["election_id"])' "$DIR/net/demo/ballot-1.json")
 ID=$(curl -s -d "@$DIR/net/demo/ballot-1.json" "$URL/api/votes/submit" | python3 -c 'import json,sys; print(json.load(sys.stdin)["transaction_id"])')
 for _ in $(seq 300); do curl -s "$URL/api/votes/transaction-status?transaction_id=$ID" | grep -q '"confirmed":true' && break; sleep 0.1; done
 
