@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::{
     failure::{from_io, from_redb, guarded},
+    journal::{self, Generations},
     medium::{FileMedium, Staged},
     store::{CHAIN, FORMAT},
 };
@@ -25,20 +26,29 @@ pub const FILE: &str = "chain.redb";
 /// The file while it is made; whatever is in it counts for nothing.
 pub const FILE_NEW: &str = "chain.redb.new";
 
-/// The file in the data directory with what was committed last.
-pub const FILE_JOURNAL: &str = "chain.journal";
+/// The files in the data directory with what was committed last.
+pub const FILES_JOURNAL: [&str; 2] = journal::FILES;
 
 /// Row of [`META`]: the format.
 const FORMAT_KEY: &str = "format";
 
-/// Row of [`META`]: which frames of the journal count, namely those that were committed after this state of the tree.
+/// Row of [`META`]: the salt of the journal's frames that were committed after this state of the tree.
 const SALT_KEY: &str = "journal";
+
+/// Row of [`META`]: the salt of those which come after them.
+const NEXT_SALT_KEY: &str = "journal-next";
+
+/// Row of [`META`]: how many frames there were before the first of them.
+const NUMBER_KEY: &str = "journal-number";
 
 /// The table which says what this file is.
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("quorate");
 
 /// The format without a journal.
-const FORMAT_BEFORE: u64 = 1;
+const FORMAT_1: u64 = 1;
+
+/// The format whose journal is one file, with one salt.
+const FORMAT_2: u64 = 2;
 
 /// How often opening starts again because another process created or replaced the file meanwhile.
 const ATTEMPTS_MAX: usize = 16;
@@ -50,10 +60,8 @@ pub(crate) struct Options {
     pub(crate) cache_bytes: usize,
     /// A file of up to so many bytes is verified page by page before it is used.
     pub(crate) check_bytes_max: u64,
-    /// Bytes of the journal at most.
+    /// Bytes of both files of the journal together, at most.
     pub(crate) journal_bytes: u64,
-    /// Bytes of a frame of the journal at most: a larger batch goes to the tree directly.
-    pub(crate) frame_bytes_max: u64,
     /// Whether the file is made as small as it can be, before the store is used.
     pub(crate) compact_at_start: bool,
 }
@@ -106,27 +114,43 @@ fn create(directory: &Path, path: &Path, fresh: &Path) -> Result<Option<File>, S
     Ok(Some(file))
 }
 
-/// An empty journal; what a journal of that name has counts for nothing.
-fn new_journal(directory: &Path) -> Result<File, StorageError> {
-    let options =
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(directory.join(FILE_JOURNAL));
-    let file = options.map_err(|error| from_io("create chain.journal", error))?;
+/// Makes the journal's file `name` empty; whatever it has counts for nothing.
+fn new_journal_file(directory: &Path, name: &str) -> Result<File, StorageError> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(directory.join(name));
+    file.map_err(|error| from_io("create chain.journal", error))
+}
+
+/// An empty journal.
+fn new_journal(directory: &Path) -> Result<[File; 2], StorageError> {
+    let [first, second] = FILES_JOURNAL;
+    let files = [new_journal_file(directory, first)?, new_journal_file(directory, second)?];
     sync_directory(directory)?;
-    Ok(file)
+    Ok(files)
+}
+
+/// A file of the journal that belongs beside the tree.
+fn journal_file(directory: &Path, name: &str) -> Result<File, StorageError> {
+    match OpenOptions::new().read(true).write(true).open(directory.join(name)) {
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(StorageError::Damaged(format!(
+            "{name} is missing; it belongs beside chain.redb and has what was committed last"
+        ))),
+        Err(error) => Err(from_io("open chain.journal", error)),
+    }
 }
 
 /// The journal beside a tree of `format`, whose lock covers it.
-pub(crate) fn journal_file(directory: &Path, format: u64) -> Result<File, StorageError> {
-    if format < FORMAT {
-        // The tree was written by a version without journal.
-        return new_journal(directory);
-    }
-    match OpenOptions::new().read(true).write(true).open(directory.join(FILE_JOURNAL)) {
-        Ok(file) => Ok(file),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(StorageError::Damaged(
-            "chain.journal is missing; it belongs beside chain.redb and has what was committed last".into(),
-        )),
-        Err(error) => Err(from_io("open chain.journal", error)),
+pub(crate) fn journal_files(directory: &Path, format: u64) -> Result<[File; 2], StorageError> {
+    let [first, second] = FILES_JOURNAL;
+    match format {
+        // A file which that format does not have is a leftover.
+        FORMAT_1 => new_journal(directory),
+        FORMAT_2 => {
+            let files = [journal_file(directory, first)?, new_journal_file(directory, second)?];
+            sync_directory(directory)?;
+            Ok(files)
+        }
+        _ => Ok([journal_file(directory, first)?, journal_file(directory, second)?]),
     }
 }
 
@@ -152,41 +176,28 @@ pub(crate) fn write_empty(medium: Staged) -> Result<(), StorageError> {
     let database = Builder::new().create_with_backend(medium).map_err(|error| from_redb(ACTION, error))?;
     let mut transaction = database.begin_write().map_err(|error| from_redb(ACTION, error))?;
     prepare(&mut transaction)?;
-    write_meta(&transaction)?;
+    write_meta(&transaction, Generations::drawn(0)?)?;
     drop(transaction.open_table(CHAIN).map_err(|error| from_redb(ACTION, error))?);
     transaction.commit().map_err(|error| from_redb(ACTION, error))?;
     database.close().map_err(|error| from_redb(ACTION, error))
 }
 
-fn draw(salt: &mut [u8; 8]) -> io::Result<()> {
-    #[cfg(test)]
-    if DRAWING_FAILS.take() {
-        return Err(io::Error::other("told to fail"));
-    }
-    getrandom::fill(salt).map_err(io::Error::other)
-}
-
-/// Names the format and a new salt, so that no frame of the journal counts beside what `transaction` makes durable. Gives the salt.
-pub(crate) fn write_meta(transaction: &WriteTransaction) -> Result<u64, StorageError> {
+/// Names the format and which frames of the journal count beside what `transaction` makes durable.
+pub(crate) fn write_meta(transaction: &WriteTransaction, journal: Generations) -> Result<(), StorageError> {
     const ACTION: &str = "write the format";
-    let mut salt = [0; 8];
-    draw(&mut salt).map_err(|source| StorageError::Io { action: "draw a random number", source })?;
-    let salt = u64::from_le_bytes(salt);
+    let Generations { salts: [salt, next], number } = journal;
     let mut table = transaction.open_table(META).map_err(|error| from_redb(ACTION, error))?;
-    for (key, value) in [(FORMAT_KEY, FORMAT), (SALT_KEY, salt)] {
+    for (key, value) in [(FORMAT_KEY, FORMAT), (SALT_KEY, salt), (NEXT_SALT_KEY, next), (NUMBER_KEY, number)] {
         table.insert(key, value).map_err(|error| from_redb(ACTION, error))?;
     }
-    Ok(salt)
-}
-
-pub(crate) fn set_durability(transaction: &mut WriteTransaction, to: Durability) -> Result<(), StorageError> {
-    transaction.set_durability(to).map_err(|error| StorageError::Damaged(format!("durability can't be set: {error}")))
+    Ok(())
 }
 
 /// How the tree is made durable: two fsyncs, the first before the new state is named, so that a state which is named is
 /// whole; and with the allocator's state, so that a killed process starts without reading the whole file.
 pub(crate) fn prepare(transaction: &mut WriteTransaction) -> Result<(), StorageError> {
-    set_durability(transaction, Durability::Immediate)?;
+    let durable = transaction.set_durability(Durability::Immediate);
+    durable.map_err(|error| StorageError::Damaged(format!("durability can't be set: {error}")))?;
     transaction.set_two_phase_commit(true);
     transaction.set_quick_repair(true);
     Ok(())
@@ -195,8 +206,6 @@ pub(crate) fn prepare(transaction: &mut WriteTransaction) -> Result<(), StorageE
 #[cfg(test)]
 thread_local! {
     static CHECKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
-    /// The next salt of this thread can't be drawn: an error which redb knows nothing of.
-    pub(crate) static DRAWING_FAILS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// How often this thread went through a tree page by page, without being told to.
@@ -208,17 +217,27 @@ pub(crate) fn checks() -> u32 {
 /// A tree that was accepted.
 pub(crate) struct Opened {
     pub(crate) database: Database,
-    /// Where it lies. Nothing is written before [`Opened::release`].
+    /// Where it lies. Nothing is written before it is released.
     pub(crate) medium: Staged,
-    pub(crate) format: u64,
-    /// Which frames of the journal count. In a format without journal: whatever, as its journal is empty.
-    pub(crate) salt: u64,
+    pub(crate) found: Found,
 }
 
-impl Opened {
-    /// Lets what opening wrote, and what is written later, through to the medium.
-    pub(crate) fn release(&self) -> Result<(), StorageError> {
-        self.medium.release().map_err(|error| from_io(ACTION, error))
+/// What a tree says of itself.
+pub(crate) struct Found {
+    pub(crate) format: u64,
+    /// Which frames of the journal count; none in the formats before.
+    pub(crate) journal: Option<Generations>,
+    /// The salt of the frames that count in the first file, and only there, in format 2.
+    salt: Option<u64>,
+}
+
+impl Found {
+    /// Which frames count: in which file, with which salt, and what the number of the first is, or would be.
+    pub(crate) fn counting(&self) -> (Vec<(usize, u64)>, u64) {
+        match (self.journal, self.salt) {
+            (Some(journal), _) => (journal.salts.map(|salt| (journal::place(salt), salt)).to_vec(), journal.number),
+            (None, salt) => (salt.map(|salt| (0, salt)).into_iter().collect(), 0),
+        }
     }
 }
 
@@ -247,13 +266,12 @@ pub(crate) fn accept(medium: impl StorageBackend, options: Options) -> Result<Op
             });
         }
         let database = builder.create_with_backend(staged.clone()).map_err(|error| from_redb(ACTION, error))?;
-        let (format, salt) = read_meta(&database)?;
-        Ok(Opened { database, medium: staged.clone(), format, salt })
+        let found = read_meta(&database)?;
+        Ok(Opened { database, medium: staged.clone(), found })
     })
 }
 
-/// The format and the salt.
-fn read_meta(database: &Database) -> Result<(u64, u64), StorageError> {
+fn read_meta(database: &Database) -> Result<Found, StorageError> {
     const ACTION: &str = "read the format";
     let transaction = database.begin_read().map_err(|error| from_redb(ACTION, error))?;
     let table = match transaction.open_table(META) {
@@ -264,19 +282,24 @@ fn read_meta(database: &Database) -> Result<(u64, u64), StorageError> {
         Err(error) => return Err(from_redb(ACTION, error)),
     };
     let row = |key| table.get(key).map(|row| row.map(|row| row.value())).map_err(|error| from_redb(ACTION, error));
-    let meta = match (row(FORMAT_KEY)?, row(SALT_KEY)?) {
-        (Some(FORMAT), Some(salt)) => (FORMAT, salt),
-        (Some(FORMAT_BEFORE), None) => (FORMAT_BEFORE, 0),
-        (Some(found), _) if found > FORMAT => return Err(StorageError::Newer { found, known: FORMAT }),
-        (found, salt) => {
-            let message = format!(
-                "the format is {found:?} with journal {salt:?}; it must be {FORMAT} with one, or {FORMAT_BEFORE}"
-            );
-            return Err(StorageError::Damaged(message));
+    let (format, number) = (row(FORMAT_KEY)?, row(NUMBER_KEY)?);
+    let salts = (row(SALT_KEY)?, row(NEXT_SALT_KEY)?);
+    let found = match (format, salts, number) {
+        (Some(FORMAT), (Some(salt), Some(next)), Some(number)) if journal::place(salt) != journal::place(next) => {
+            Found { format: FORMAT, journal: Some(Generations { salts: [salt, next], number }), salt: None }
+        }
+        (Some(FORMAT_2), (Some(salt), None), None) => Found { format: FORMAT_2, journal: None, salt: Some(salt) },
+        (Some(FORMAT_1), (None, None), None) => Found { format: FORMAT_1, journal: None, salt: None },
+        (Some(found), ..) if found > FORMAT => return Err(StorageError::Newer { found, known: FORMAT }),
+        _ => {
+            return Err(StorageError::Damaged(format!(
+                "the format is {format:?} with a journal of {salts:?} from {number:?}; it must be {FORMAT} with two of \
+                 different files and a number, {FORMAT_2} with one, or {FORMAT_1} with none"
+            )));
         }
     };
     drop(transaction.open_table(CHAIN).map_err(|error| from_redb("open the table", error))?);
-    Ok(meta)
+    Ok(found)
 }
 
 /// Takes the lock which one process holds as long as it has the store open.

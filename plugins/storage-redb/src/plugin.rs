@@ -23,12 +23,9 @@ pub const CHECK_BYTES_MAX_DEFAULT: u64 = 64 << 20;
 /// Bytes of `journal_bytes`: below, the tree is made durable for most blocks; above, a start after a kill takes long.
 pub const JOURNAL_BYTES: RangeInclusive<u64> = (64 << 10)..=(1 << 30);
 
-/// `journal_bytes` where none is set: 1 MiB. In a large store each transaction changes pages of its own, and all that are changed between two
-/// times at which the tree is made durable are waited for at once.
-pub const JOURNAL_BYTES_DEFAULT: u64 = 1 << 20;
-
-/// Frames for which the journal has room at least. A batch larger than that is worth a wait for the tree.
-const FRAMES_MIN: u64 = 16;
+/// `journal_bytes` where none is set: 8 MiB. A quarter of it is in memory most of the time and goes into the tree at once; all of it, when the disk
+/// is slower than the network for some time.
+pub const JOURNAL_BYTES_DEFAULT: u64 = 8 << 20;
 
 /// The node's `[storage]` table.
 #[derive(Debug, Deserialize)]
@@ -76,13 +73,12 @@ impl RedbSettings {
             cache_bytes: usize::try_from(read.cache_bytes).unwrap_or(usize::MAX),
             check_bytes_max: read.check_bytes_max,
             journal_bytes: read.journal_bytes,
-            frame_bytes_max: read.journal_bytes / FRAMES_MIN,
             compact_at_start: read.compact_at_start,
         })
     }
 }
 
-/// A redb file and a journal in the data directory.
+/// A redb file and a journal of two files in the data directory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RedbPlugin;
 
@@ -95,9 +91,9 @@ cache_bytes = 8388608
 # is read. 0: never. Default 67108864 (64 MiB).
 check_bytes_max = 67108864
 # The journal, from which a killed process puts what was committed last into the tree when it starts: bytes at most, 65536 (64 KiB) to
-# 1073741824 (1 GiB). Blocks of more than a sixteenth of it go into the tree directly. More: fewer writes for a block while little is stored, and
-# longer waits once in so many bytes when much is. Default 1048576 (1 MiB).
-journal_bytes = 1048576
+# 1073741824 (1 GiB). What it has is in memory too. When a quarter of it is full, that goes into the tree while the next quarters fill; so more
+# of it means fewer writes for a block, more memory, and a longer start after a kill. Default 8388608 (8 MiB).
+journal_bytes = 8388608
 # Whether the file is made as small as it can be at each start, before the node does anything else; room that blocks left which were removed
 # is used again without it. Default false.
 compact_at_start = false

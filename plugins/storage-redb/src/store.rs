@@ -3,119 +3,118 @@
 use std::{
     io,
     path::Path,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
-    time::Instant,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use quorate::storage::{Batch, KEY_BYTES_MAX, Snapshot, Storage, StorageError, VALUE_BYTES_MAX};
-use redb::{Database, Durability, StorageBackend, TableDefinition, WriteTransaction};
-use tracing::info;
+use redb::{StorageBackend, TableDefinition};
 
 use crate::{
-    failure::{Contained, from_io, from_redb, guarded},
-    journal::Journal,
-    medium::{FileMedium, Staged},
-    opening::{self, Options},
-    record,
-    view::View,
+    failure::{Contained, from_io, guarded},
+    flush::{Flusher, Shared},
+    journal::{self, Generations, Journal},
+    medium::FileMedium,
+    opening::{self, Opened, Options},
+    tree,
+    view::{Rows, apply},
 };
 
-/// The format of the files that this version writes; it reads the one before too. See `FORMAT.md`.
-pub const FORMAT: u64 = 2;
+/// The format of the files that this version writes; it reads those before too. See `FORMAT.md`.
+pub const FORMAT: u64 = 3;
 
 /// The table which holds everything.
 pub(crate) const CHAIN: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("chain");
 
 const ACTION: &str = "commit";
 
-const COMPACT: &str = "compact chain.redb";
-
 /// An open store.
 pub(crate) struct RedbStore {
-    database: Contained<Database>,
-    medium: Staged,
-    /// Why nothing works any more, after a failed commit.
-    failure: OnceLock<String>,
+    shared: Arc<Shared>,
     /// Held by a commit, so that a second one waits for the first to succeed or fail.
     journal: Mutex<Journal>,
+    flusher: Flusher,
 }
 
 impl RedbStore {
     /// Opens or makes the store in `directory`.
     pub(crate) fn open(directory: &Path, options: Options) -> Result<Self, StorageError> {
         let tree = FileMedium::owning(opening::locked_file(directory)?);
-        let journal = |format| opening::journal_file(directory, format).map(FileMedium::borrowing);
+        let journal = |format| Ok(opening::journal_files(directory, format)?.map(FileMedium::borrowing));
         Self::on(tree, journal, options)
     }
 
-    /// Opens the store with its tree on `tree`; `journal` gives the medium of its journal, when the tree's format is known.
+    /// Opens the store with its tree on `tree`; `journal` gives the media of its journal, when the tree's format is known.
     pub(crate) fn on<J: StorageBackend>(
         tree: impl StorageBackend,
-        journal: impl FnOnce(u64) -> Result<J, StorageError>,
+        journal: impl FnOnce(u64) -> Result<[J; 2], StorageError>,
         options: Options,
     ) -> Result<Self, StorageError> {
-        let opened = opening::accept(tree, options)?;
-        let medium = Box::new(journal(opened.format)?);
-        let (journal, found) = Journal::open(medium, opened.salt, options.journal_bytes, options.frame_bytes_max)?;
-        opened.release()?;
-        let mut store = Self {
-            database: Contained::new(opened.database),
-            medium: opened.medium,
-            failure: OnceLock::new(),
-            journal: Mutex::new(journal),
+        let Opened { database, medium, found } = opening::accept(tree, options)?;
+        let mut database = Contained::new(database);
+        let media = journal(found.format)?.map(|medium| Box::new(medium) as Box<dyn StorageBackend>);
+        let file_bytes_max = options.journal_bytes.div_ceil(journal::FILES.len() as u64);
+        let (mut journal, batches) = Journal::open(media, &found.counting(), file_bytes_max)?;
+        medium.release().map_err(|error| from_io("open chain.redb", error))?;
+        let generations = match found.journal {
+            Some(named) if batches.is_empty() => named,
+            _ => {
+                let drawn = Generations::drawn(journal.number())?;
+                let mut rows = Rows::new();
+                batches.iter().for_each(|batch| apply(&mut rows, batch));
+                guarded("apply chain.journal", || tree::write(database.get()?, &rows, drawn))?;
+                drawn
+            }
         };
-        let mut made = Ok(());
-        if opened.format < FORMAT || !found.is_empty() {
-            made = guarded("apply chain.journal", || store.write_through(&mut store.lock(), &found));
+        journal.begin(generations);
+        if options.compact_at_start {
+            guarded("compact chain.redb", || tree::compact(database.get_mut()?, &medium))?;
         }
-        if made.is_ok() && options.compact_at_start {
-            made = guarded(COMPACT, || store.compact());
-        }
-        // A store that failed is not closed as a good one is: the tree would be made durable without the journal's frames, and void them.
-        made.inspect_err(|error| drop(store.failure.set(error.to_string())))?;
-        Ok(store)
+        let shared = Arc::new(Shared::new(database, medium, generations)?);
+        Ok(Self { shared: shared.clone(), journal: Mutex::new(journal), flusher: Flusher::start(shared)? })
     }
 
-    /// Moves pages from the file's end to free places before them, and cuts the end off. The tree is durable and the journal empty: each step of
-    /// this is a transaction that leaves the same rows, so that a kill between two leaves a store.
-    fn compact(&mut self) -> Result<(), StorageError> {
-        let len = |medium: &Staged| medium.len().map_err(|error| from_io(COMPACT, error));
-        let (begun, before_bytes) = (Instant::now(), len(&self.medium)?);
-        self.database.get_mut()?.compact().map_err(|error| from_redb(COMPACT, error))?;
-        let (after_bytes, took_ms) = (len(&self.medium)?, begun.elapsed().as_millis());
-        info!(before_bytes, after_bytes, took_ms, "storage compacted");
-        Ok(())
+    /// Waits until nothing is frozen.
+    #[cfg(test)]
+    pub(crate) fn quiet(&self) {
+        self.flusher.wait();
     }
 
     fn lock(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn not_failed(&self) -> Result<(), StorageError> {
-        match self.failure.get() {
-            Some(why) => Err(StorageError::Poisoned(why.clone())),
-            None => Ok(()),
+    /// Appends to the journal, and lets everybody see it.
+    fn write_ahead(&self, journal: &mut Journal, batch: &Batch) -> Result<(), StorageError> {
+        if !journal.has_room(batch) {
+            // The flusher is behind by a whole file.
+            self.shared.flushed()?;
+            self.freeze(journal);
+        }
+        let batch = journal.append(batch)?;
+        self.shared.publish(&batch);
+        if journal.is_half_full() {
+            self.freeze(journal);
+        }
+        Ok(())
+    }
+
+    /// Lets the flusher have what was committed, if it has nothing, and the journal go on in its other file.
+    fn freeze(&self, journal: &mut Journal) {
+        if let Some(salt) = self.shared.freeze(journal.number()) {
+            journal.restart(salt);
         }
     }
 
-    /// Appends to the journal, and lets the tree have it without waiting for the disk.
-    fn write_ahead(&self, journal: &mut Journal, batch: &Batch) -> Result<(), StorageError> {
-        let mut transaction = self.database.get()?.begin_write().map_err(|error| from_redb(ACTION, error))?;
-        opening::set_durability(&mut transaction, Durability::None)?;
-        // First, because it is here that room may be lacking: then the journal has nothing of it.
-        apply(&transaction, batch)?;
-        journal.append(batch)?;
-        transaction.commit().map_err(|error| maybe_written(from_redb(ACTION, error)))
-    }
-
-    /// Makes the tree durable with `batches`, and the journal begin anew.
-    fn write_through(&self, journal: &mut Journal, batches: &[Batch]) -> Result<(), StorageError> {
-        let mut transaction = self.database.get()?.begin_write().map_err(|error| from_redb(ACTION, error))?;
-        opening::prepare(&mut transaction)?;
-        batches.iter().try_for_each(|batch| apply(&transaction, batch))?;
-        let salt = opening::write_meta(&transaction)?;
-        transaction.commit().map_err(|error| from_redb(ACTION, error))?;
-        journal.restart(salt);
+    /// Puts everything into the tree, and the journal begins anew.
+    fn write_through(&self, journal: &mut Journal, batch: &Batch) -> Result<(), StorageError> {
+        self.shared.flushed()?;
+        let syncs = self.shared.medium.syncs();
+        let generations = Generations::drawn(journal.number())?;
+        self.shared.write_through(batch, generations).map_err(|error| {
+            // Nothing was written only if redb had not yet come to the fsync after which it names the new state.
+            if self.shared.medium.syncs() == syncs { error } else { maybe_written(error) }
+        })?;
+        journal.begin(generations);
         Ok(())
     }
 }
@@ -123,60 +122,44 @@ impl RedbStore {
 impl Drop for RedbStore {
     /// What the journal has is put into the tree, so that the next opening has nothing to do and the tree's file is whole alone.
     fn drop(&mut self) {
+        self.flusher.stop();
         let mut journal = self.lock();
-        if self.failure.get().is_none() && !journal.is_empty() {
+        if self.shared.not_failed().is_ok() && self.shared.has_rows() {
             // Nothing is lost if it fails: the journal stays.
-            drop(guarded("close", || self.write_through(&mut journal, &[])));
+            drop(guarded("close", || self.write_through(&mut journal, &Batch::new())));
         }
     }
-}
-
-/// Does what `batch` says: in the order of keys, so that a page which several rows go to is looked for once and is still in memory, and
-/// of several writes to one key in their order.
-fn apply(transaction: &WriteTransaction, batch: &Batch) -> Result<(), StorageError> {
-    let mut table = transaction.open_table(CHAIN).map_err(|error| from_redb(ACTION, error))?;
-    let mut writes: Vec<_> = batch.writes().iter().collect();
-    writes.sort_by(|(one, _), (other, _)| one.cmp(other));
-    for (key, value) in writes {
-        match value {
-            Some(value) => {
-                let len = record::CHECKSUM_BYTES + value.len();
-                let mut slot = table.insert_reserve(&key[..], len).map_err(|error| from_redb(ACTION, error))?;
-                record::fill(slot.as_mut(), key, value);
-            }
-            None => drop(table.remove(&key[..]).map_err(|error| from_redb(ACTION, error))?),
-        }
-    }
-    Ok(())
 }
 
 impl Storage for RedbStore {
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StorageError> {
-        self.not_failed()?;
-        guarded("begin reading", || Ok(Box::new(View::new(self.database.get()?)?) as Box<dyn Snapshot>))
+        self.shared.not_failed()?;
+        Ok(Box::new(self.shared.view()))
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
         let mut journal = self.lock();
-        self.not_failed()?;
-        check_lengths(&batch)?;
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let syncs = self.medium.syncs();
-        let written = guarded(ACTION, || {
-            if journal.takes(&batch) {
-                self.write_ahead(&mut journal, &batch)
-            } else {
-                self.write_through(&mut journal, std::slice::from_ref(&batch))
+        let written = match self.shared.flush_error() {
+            Ok(()) => {
+                self.shared.not_failed()?;
+                check_lengths(&batch)?;
+                if batch.is_empty() {
+                    return Ok(());
+                }
+                guarded(ACTION, || {
+                    if journal.is_too_large(&batch) {
+                        self.write_through(&mut journal, &batch)
+                    } else {
+                        self.write_ahead(&mut journal, &batch)
+                    }
+                })
             }
-        });
+            failed => failed,
+        };
         written.map_err(|error| {
-            // Set once: commits come one at a time, and none passes after the first failure.
-            drop(self.failure.set(error.to_string()));
+            self.shared.fail(&error);
             match error {
-                // Nothing was written only if redb had not yet come to the fsync after which it names the new state.
-                full @ StorageError::Full(_) if self.medium.syncs() != syncs => maybe_written(full),
+                // What is full may be the tree's file, which earlier batches go to; of this one nothing is there.
                 StorageError::Full(_) => StorageError::Full(described(&batch)),
                 other => other,
             }

@@ -9,7 +9,7 @@ use quorate::{
     plugin::{SetupError, StoragePlugin},
     storage::{Batch, StorageError},
 };
-use quorate_storage_redb::{FILE, FILE_JOURNAL, FILE_NEW, RedbPlugin};
+use quorate_storage_redb::{FILE, FILE_NEW, FILES_JOURNAL, RedbPlugin};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 /// The table of a file which says what it is.
@@ -101,7 +101,7 @@ fn killed(directory: &Path, batches: u64) -> tempfile::TempDir {
         store.commit(put(&[(&number.to_be_bytes(), b"value")])).unwrap();
     }
     let copy = tempfile::tempdir().unwrap();
-    for file in [FILE, FILE_JOURNAL] {
+    for file in [&[FILE][..], &FILES_JOURNAL].concat() {
         fs::copy(directory.join(file), copy.path().join(file)).unwrap();
     }
     copy
@@ -113,34 +113,40 @@ fn what_only_the_journal_has_is_there_after_a_kill_and_the_tree_is_whole_alone_a
     let killed = killed(directory.path(), 100);
     assert_eq!(all(&*open(killed.path())).len(), 100);
     // That opening and closing put it into the tree.
-    fs::write(killed.path().join(FILE_JOURNAL), b"").unwrap();
+    for file in FILES_JOURNAL {
+        fs::write(killed.path().join(file), b"").unwrap();
+    }
     assert_eq!(all(&*open(killed.path())).len(), 100);
 }
 
 #[test]
 fn a_missing_journal_is_damage_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let killed = killed(directory.path(), 3);
-    let before = fs::read(killed.path().join(FILE)).unwrap();
-    fs::remove_file(killed.path().join(FILE_JOURNAL)).unwrap();
-    let error = refused(killed.path());
-    assert!(matches!(&error, StorageError::Damaged(what) if what.contains("chain.journal is missing")), "{error}");
-    assert_eq!(fs::read(killed.path().join(FILE)).unwrap(), before);
-    assert!(!killed.path().join(FILE_JOURNAL).exists());
+    for missing in FILES_JOURNAL {
+        let killed = killed(directory.path(), 3);
+        let before = fs::read(killed.path().join(FILE)).unwrap();
+        fs::remove_file(killed.path().join(missing)).unwrap();
+        let error = refused(killed.path());
+        let said = format!("{missing} is missing");
+        assert!(matches!(&error, StorageError::Damaged(what) if what.contains(&said)), "{error}");
+        assert_eq!(fs::read(killed.path().join(FILE)).unwrap(), before);
+        assert!(!killed.path().join(missing).exists());
+    }
 }
 
 #[test]
 fn a_damaged_journal_is_said_and_left_with_the_tree_to_the_byte() {
     let directory = tempfile::tempdir().unwrap();
     let killed = killed(directory.path(), 3);
-    let mut journal = fs::read(killed.path().join(FILE_JOURNAL)).unwrap();
+    let [first, _] = FILES_JOURNAL;
+    let mut journal = fs::read(killed.path().join(first)).unwrap();
     journal[40] ^= 1;
-    fs::write(killed.path().join(FILE_JOURNAL), &journal).unwrap();
+    fs::write(killed.path().join(first), &journal).unwrap();
     let before = fs::read(killed.path().join(FILE)).unwrap();
     let error = refused(killed.path());
     assert!(error.to_string().contains("chain.journal, byte 0: frame 0 is not what was written"), "{error}");
     assert_eq!(fs::read(killed.path().join(FILE)).unwrap(), before);
-    assert_eq!(fs::read(killed.path().join(FILE_JOURNAL)).unwrap(), journal);
+    assert_eq!(fs::read(killed.path().join(first)).unwrap(), journal);
 }
 
 /// A journal that lies there when a store is made is a leftover.
@@ -152,28 +158,73 @@ fn a_new_store_takes_nothing_from_a_journal_that_was_there() {
     assert!(all(&*open(killed.path())).is_empty());
 }
 
-/// Format 1 had no journal. It is read, and is of this version's format from then on.
-#[test]
-fn a_file_of_the_format_before_is_read_and_raised() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join(FILE);
-    open(directory.path()).commit(put(&[(b"a", b"1"), (b"b", b"2")])).unwrap();
-    let database = Database::open(&path).unwrap();
+/// Makes the store in `directory`, which is closed, one of `format`.
+fn lowered(directory: &Path, format: u64) {
+    let database = Database::open(directory.join(FILE)).unwrap();
     let transaction = database.begin_write().unwrap();
     {
         let mut meta = transaction.open_table(META).unwrap();
-        meta.insert("format", 1).unwrap();
-        meta.remove("journal").unwrap();
+        meta.insert("format", format).unwrap();
+        let since_3 = ["journal-next", "journal-number"];
+        let rows = if format == 1 { [&["journal"][..], &since_3].concat() } else { since_3.to_vec() };
+        rows.into_iter().for_each(|row| drop(meta.remove(row).unwrap()));
     }
     transaction.commit().unwrap();
-    drop(database);
-    // Whatever lies in the journal's place, or nothing.
-    fs::write(directory.path().join(FILE_JOURNAL), b"rubbish").unwrap();
-    assert_eq!(all(&*open(directory.path())).len(), 2);
-    let database = Database::open(&path).unwrap();
+}
+
+/// The format and which rows beside it say what the file is.
+fn meta(directory: &Path) -> (u64, Vec<String>) {
+    let database = Database::open(directory.join(FILE)).unwrap();
     let meta = database.begin_read().unwrap().open_table(META).unwrap();
-    assert_eq!(meta.get("format").unwrap().unwrap().value(), quorate_storage_redb::FORMAT);
-    assert!(meta.get("journal").unwrap().is_some());
+    let rows = meta.range::<&str>(..).unwrap().map(|row| row.unwrap().0.value().to_owned());
+    (meta.get("format").unwrap().unwrap().value(), rows.collect())
+}
+
+/// Format 1 had no journal. It is read, and is of this version's format from then on.
+#[test]
+fn a_file_of_format_1_is_read_and_raised() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).commit(put(&[(b"a", b"1"), (b"b", b"2")])).unwrap();
+    lowered(directory.path(), 1);
+    // Whatever lies in the journal's place, or nothing.
+    fs::write(directory.path().join(FILES_JOURNAL[0]), b"rubbish").unwrap();
+    fs::remove_file(directory.path().join(FILES_JOURNAL[1])).unwrap();
+    assert_eq!(all(&*open(directory.path())).len(), 2);
+    let rows = ["format", "journal", "journal-next", "journal-number"].map(str::to_owned).to_vec();
+    assert_eq!(meta(directory.path()), (quorate_storage_redb::FORMAT, rows));
+}
+
+/// Format 2 had one file of journal and one salt.
+#[test]
+fn files_of_format_2_are_read_with_what_only_their_journal_has_and_raised() {
+    let directory = tempfile::tempdir().unwrap();
+    let killed = killed(directory.path(), 100);
+    lowered(killed.path(), 2);
+    fs::remove_file(killed.path().join(FILES_JOURNAL[1])).unwrap();
+    assert_eq!(all(&*open(killed.path())).len(), 100);
+    assert_eq!(meta(killed.path()).0, quorate_storage_redb::FORMAT);
+    open(killed.path()).commit(put(&[(b"a", b"1")])).unwrap();
+    assert_eq!(all(&*open(killed.path())).len(), 101);
+}
+
+#[test]
+fn rows_that_say_what_a_file_is_and_do_not_fit_are_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).commit(put(&[(b"a", b"1")])).unwrap();
+    for (row, value) in [("format", 2), ("format", 1), ("format", 0), ("journal-next", 4)] {
+        let copy = tempfile::tempdir().unwrap();
+        for file in [&[FILE][..], &FILES_JOURNAL].concat() {
+            fs::copy(directory.path().join(file), copy.path().join(file)).unwrap();
+        }
+        let database = Database::open(copy.path().join(FILE)).unwrap();
+        let transaction = database.begin_write().unwrap();
+        drop(transaction.open_table(META).unwrap().insert(row, value).unwrap());
+        transaction.commit().unwrap();
+        drop(database);
+        let error = refused(copy.path());
+        // Both salts in one file, once the second is even; the first one is.
+        assert!(matches!(&error, StorageError::Damaged(what) if what.starts_with("the format is ")), "{error}");
+    }
 }
 
 /// The file once was twice as long after compacting: making the tree durable once more took a page, and the file grew by as much as it had.

@@ -1,4 +1,4 @@
-//! A disk in memory with two files, which fails on command and forgets at a power cut what was not fsynced.
+//! A disk in memory with three files, which fails on command and forgets at a power cut what was not fsynced.
 
 use std::{
     collections::BTreeSet,
@@ -12,13 +12,13 @@ use redb::StorageBackend;
 const BLOCK: usize = 4096;
 
 /// Repeatable randomness, printed by tests as the seed to set in `QUORATE_SEED`.
-pub(super) struct Random {
+pub(crate) struct Random {
     seed: u64,
     state: u64,
 }
 
 impl Random {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let seed = std::env::var("QUORATE_SEED").map_or_else(
             |_| {
                 let mut seed = [0; 8];
@@ -30,7 +30,7 @@ impl Random {
         Self { seed, state: seed }
     }
 
-    fn below(&mut self, below: usize) -> usize {
+    pub(crate) fn below(&mut self, below: usize) -> usize {
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.state >> 33).unwrap() % below
     }
@@ -63,8 +63,8 @@ impl Step {
     }
 }
 
-/// Files of a disk: the tree and the journal.
-const FILES: usize = 2;
+/// Files of a disk: the tree and the journal's two.
+const FILES: usize = 3;
 
 #[derive(Debug, Default)]
 struct State {
@@ -101,9 +101,9 @@ impl Disk {
         disk
     }
 
-    /// The same disk, with its journal as the file.
-    pub(super) fn journal(&self) -> Self {
-        Self(self.0.clone(), 1)
+    /// The same disk, with each of its journal's files as the file.
+    pub(super) fn journal(&self) -> [Self; 2] {
+        [Self(self.0.clone(), 1), Self(self.0.clone(), 2)]
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
