@@ -640,7 +640,7 @@ impl Core {
             Some(candidate) => {
                 self.sync.engine_advanced();
                 self.shared.metrics.blocks_by_engine.inc();
-                self.commit(&candidate, proof, CommitBy::Engine).await
+                self.commit(candidate, proof, CommitBy::Engine).await
             }
             // Catch-up was there first, and the engine will hear of it.
             None if self.view.chain().height_of(hash)?.is_some() => Ok(()),
@@ -651,9 +651,9 @@ impl Core {
         }
     }
 
-    async fn commit(&mut self, candidate: &Candidate, proof: &Bytes, by: CommitBy) -> Result<(), StorageError> {
-        let batch = self.shared.ledger.batch(&self.view, candidate, proof);
-        self.make_final(std::slice::from_ref(candidate), batch, by).await
+    async fn commit(&mut self, mut candidate: Candidate, proof: &Bytes, by: CommitBy) -> Result<(), StorageError> {
+        let batch = self.shared.ledger.batch(&self.view, &mut candidate, proof);
+        self.make_final(&[candidate], batch, by).await
     }
 
     /// Commits the next blocks by `batch`, then tells everyone.

@@ -17,6 +17,7 @@ use quorate::{
 use crate::{
     execute::{self, Executed, Failure, Input, StateView},
     layout::{self, ChainReader, StoredBlock},
+    packed::Packed,
     prune,
 };
 
@@ -498,17 +499,19 @@ impl Ledger {
             .map_err(|error| error.to_string()))
     }
 
-    /// Everything that a block changes, as one batch.
-    pub(crate) fn batch(&self, view: &View, candidate: &Candidate, proof: &Bytes) -> Batch {
+    /// Everything that a block changes, as one batch; what it writes to the state is taken out of it.
+    pub(crate) fn batch(&self, view: &View, candidate: &mut Candidate, proof: &Bytes) -> Batch {
         let Candidate { block, ids, executed, misbehaviour } = candidate;
         let (height, hash) = (block.height(), block.hash());
         let mut batch = Batch::new();
         batch.put(layout::block(height), StoredBlock::encode(block, proof, &executed.outcome.receipts));
         batch.put(layout::hash(&hash), layout::with_height(height, &[]));
+        let mut rows = Packed::default();
         for (id, index) in ids.iter().zip(0u32..) {
-            batch.put(layout::transaction(id), layout::with_height(height, &index.to_be_bytes()));
+            let (key, place) = layout::transaction(&mut rows, id, height, index);
+            batch.put(key, place);
         }
-        executed.writes.put_into(&mut batch);
+        std::mem::take(&mut executed.writes).put_into(&mut batch);
         if executed.next_validators != view.validators {
             batch.put(layout::validators(height.next()), layout::to_borsh(&executed.next_validators));
         }
@@ -532,8 +535,8 @@ impl Ledger {
     ///
     /// [`BadBlock`].
     pub fn append(&self, view: &View, block: &Block, proof: &Bytes) -> Result<View, BadBlock> {
-        let candidate = self.judge_final(view, block, proof, Foreknown::default(), &|_, _| false)?;
-        self.storage.commit(self.batch(view, &candidate, proof))?;
+        let mut candidate = self.judge_final(view, block, proof, Foreknown::default(), &|_, _| false)?;
+        self.storage.commit(self.batch(view, &mut candidate, proof))?;
         Ok(self.view()?)
     }
 }
