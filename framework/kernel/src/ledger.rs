@@ -1,6 +1,9 @@
 //! The ledger: genesis state, judging and building blocks, and the one atomic batch by which a block becomes part of the chain.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use quorate::{
@@ -559,32 +562,44 @@ fn receipts_root(receipts: &[Bytes]) -> Hash {
 /// Transactions below which threads cost more than they bring: a thread costs some 30 us, a signature 40 us, a ballot ten times that.
 const PARALLEL_MIN: usize = 16;
 
-/// [`Application::verify`] on all cores.
+/// The cores that this process may use, asked for once: the answer is read from files of the system each time.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// [`Application::verify`] on all cores, of which this thread's is one.
 pub(crate) fn verify_parallel(
     application: &dyn Application,
     state: &StateView<'_>,
     transactions: &[Bytes],
 ) -> Vec<Result<(), Rejection>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores();
     if transactions.len() < PARALLEL_MIN || cores == 1 {
         return verify_part(application, state, transactions);
     }
     let share = transactions.len().div_ceil(cores);
+    let (own, others) = transactions.split_at(share);
     std::thread::scope(|scope| {
         let workers: Vec<_> =
-            transactions.chunks(share).map(|part| scope.spawn(move || verify_part(application, state, part))).collect();
+            others.chunks(share).map(|part| scope.spawn(move || verify_part(application, state, part))).collect();
         let mut verdicts = Vec::with_capacity(transactions.len());
-        for (worker, part) in workers.into_iter().zip(transactions.chunks(share)) {
-            match worker.join() {
-                Ok(answers) => verdicts.extend(answers),
-                // A panic is the application's fault; what it did not judge is not accepted.
-                Err(_) => {
-                    verdicts.extend(part.iter().map(|_| Err(Rejection::State("the application panicked".into()))))
-                }
-            }
+        verdicts.extend(contained(own, || verify_part(application, state, own)));
+        for (worker, part) in workers.into_iter().zip(others.chunks(share)) {
+            verdicts.extend(worker.join().unwrap_or_else(|_| panicked(part)));
         }
         verdicts
     })
+}
+
+/// The verdicts of `verify`, also if it panics.
+fn contained(part: &[Bytes], verify: impl FnOnce() -> Vec<Result<(), Rejection>>) -> Vec<Result<(), Rejection>> {
+    catch_unwind(AssertUnwindSafe(verify)).unwrap_or_else(|_| panicked(part))
+}
+
+/// A panic is the application's fault; what it did not judge is not accepted.
+fn panicked(part: &[Bytes]) -> Vec<Result<(), Rejection>> {
+    vec![Err(Rejection::State("the application panicked".into())); part.len()]
 }
 
 /// As [`Application::verify`], with as many answers as transactions: else whoever pairs them takes a transaction that nobody judged for a good one.
@@ -600,4 +615,81 @@ fn verify_part(
     }
     let why = format!("the application gave {found} verdicts for {expected} transactions");
     vec![Err(Rejection::State(why)); expected]
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate::application::{Admission, BlockContext, ExecuteError, Outcome, QueryError, StateRead, StateWrite};
+
+    use super::*;
+
+    /// Takes what begins with `y`, and panics over what begins with `p`.
+    struct Judge;
+
+    impl Application for Judge {
+        fn genesis(&self, _: &mut dyn StateWrite) -> Result<Hash, StorageError> {
+            Ok(Hash::ZERO)
+        }
+
+        fn verify(&self, _: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+            let judge = |transaction: &Bytes| match transaction.first() {
+                Some(b'y') => Ok(()),
+                Some(b'p') => panic!("as it was told to"),
+                _ => Err(Rejection::NotAuthentic(format!("{transaction:?}"))),
+            };
+            transactions.iter().map(judge).collect()
+        }
+
+        fn check(&self, _: &dyn StateRead, _: Timestamp, _: &[u8]) -> Result<Admission, Rejection> {
+            Ok(Admission::default())
+        }
+
+        fn execute(&self, _: &mut dyn StateWrite, _: &BlockContext<'_>) -> Result<Outcome, ExecuteError> {
+            Ok(Outcome::default())
+        }
+
+        fn query(&self, _: &dyn StateRead, _: &str, _: &[u8]) -> Result<Vec<u8>, QueryError> {
+            Ok(Vec::new())
+        }
+    }
+
+    struct Empty;
+
+    impl Snapshot for Empty {
+        fn get(&self, _: &[u8]) -> Result<Option<Bytes>, StorageError> {
+            Ok(None)
+        }
+
+        fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// `count` verdicts of as many transactions, of which one is `odd`.
+    fn verdicts(count: usize, odd_at: usize, odd: &'static [u8]) -> Vec<Result<(), Rejection>> {
+        let mut transactions = vec![Bytes::from_static(b"yes"); count];
+        transactions[odd_at] = Bytes::from_static(odd);
+        verify_parallel(&Judge, &StateView(&Empty), &transactions)
+    }
+
+    #[test]
+    fn every_transaction_has_the_verdict_of_its_place_on_however_many_threads() {
+        for count in [1, PARALLEL_MIN - 1, PARALLEL_MIN, PARALLEL_MIN + 1, 100] {
+            for odd_at in [0, count / 2, count - 1] {
+                let found = verdicts(count, odd_at, b"no");
+                let wrong: Vec<usize> = (0..count).filter(|at| found[*at].is_err()).collect();
+                assert_eq!((found.len(), wrong), (count, vec![odd_at]));
+            }
+        }
+    }
+
+    /// Nothing of the share in which it happened was judged; and it says nothing against who sent it.
+    #[test]
+    fn a_panic_is_the_applications_fault_on_whichever_thread_it_comes() {
+        for odd_at in [0, 99] {
+            let found = verdicts(100, odd_at, b"panic");
+            assert_eq!(found.len(), 100);
+            assert!(matches!(&found[odd_at], Err(Rejection::State(_))), "{:?}", found[odd_at]);
+        }
+    }
 }
