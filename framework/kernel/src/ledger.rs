@@ -19,6 +19,7 @@ use quorate::{
 
 use crate::{
     execute::{self, Executed, Failure, Input, StateView},
+    keyed::{IdSet, Keyed},
     layout::{self, ChainReader, StoredBlock},
     packed::Packed,
     prune,
@@ -135,8 +136,17 @@ fn judged<T>(result: Result<T, ProofError>) -> Result<Result<T, ProofError>, Sto
     }
 }
 
-/// Tells whether a transaction's costly check was done before.
-pub(crate) type KnownGood<'a> = &'a dyn Fn(&TransactionId, &Bytes) -> bool;
+/// What this node knows of a transaction before it looks for it in the chain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Its costly check was done before.
+    pub(crate) good: bool,
+    /// It is not in the chain up to the tip that was asked about.
+    pub(crate) new: bool,
+}
+
+/// Tells of transactions, named by their ids, what is known up to the tip at a height: in the order of the ids, and at most as many.
+pub(crate) type Knowing<'a> = &'a dyn Fn(Height, &[TransactionId], &[Bytes]) -> Vec<Known>;
 
 /// What was found out of a final block before its parent was part of the chain.
 #[derive(Debug, Default)]
@@ -264,7 +274,7 @@ impl Ledger {
         view: &View,
         block: &Block,
         known: Foreknown,
-        known_good: KnownGood<'_>,
+        knowing: Knowing<'_>,
     ) -> Result<Result<Candidate, String>, StorageError> {
         let header = block.header();
         if let Err(why) = self.check_place(view, header) {
@@ -274,7 +284,7 @@ impl Ledger {
         if ids.len() != block.transactions().len() {
             ids = block.transactions().iter().map(|tx| self.application.transaction_id(tx)).collect();
         }
-        if let Some(why) = self.check_transactions(view, (&ids, &good), block.transactions(), known_good)? {
+        if let Some(why) = self.check_transactions(view, (&ids, &good), block.transactions(), knowing)? {
             return Ok(Err(why));
         }
         let misbehaviour = match self.check_evidence(view, block.evidence())? {
@@ -343,20 +353,21 @@ impl Ledger {
         view: &View,
         (ids, good): (&[TransactionId], &[bool]),
         transactions: &[Bytes],
-        known_good: KnownGood<'_>,
+        knowing: Knowing<'_>,
     ) -> Result<Option<String>, StorageError> {
         let chain = view.chain();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = IdSet::with_capacity_and_hasher(ids.len(), Keyed::default());
         let mut unknown = Vec::new();
         let good = good.iter().copied().chain(std::iter::repeat(false));
-        for ((id, transaction), good) in ids.iter().zip(transactions).zip(good) {
+        let known = knowing(view.tip.height, ids, transactions).into_iter().chain(std::iter::repeat(Known::default()));
+        for (((id, transaction), good), known) in ids.iter().zip(transactions).zip(good).zip(known) {
             if !seen.insert(id) {
                 return Ok(Some(format!("transaction {id} occurs twice")));
             }
-            if chain.transaction(id)?.is_some() {
+            if !known.new && chain.transaction(id)?.is_some() {
                 return Ok(Some(format!("transaction {id} is final already")));
             }
-            if !good && !known_good(id, transaction) {
+            if !good && !known.good {
                 unknown.push(transaction.clone());
             }
         }
@@ -393,7 +404,7 @@ impl Ledger {
         block: &Block,
         limits: &BlockLimits,
         now: Timestamp,
-        known_good: KnownGood<'_>,
+        knowing: Knowing<'_>,
     ) -> Result<Result<Candidate, Verdict>, StorageError> {
         let invalid = |why: String| Ok(Err(Verdict::Invalid(why)));
         let header = block.header();
@@ -411,7 +422,7 @@ impl Ledger {
             let ahead = header.time.0 - now.0;
             return Ok(Err(Verdict::NotNow(format!("its time is {ahead} ms ahead of this node's clock"))));
         }
-        Ok(self.execute(view, block, Foreknown::default(), known_good)?.map_err(Verdict::Invalid))
+        Ok(self.execute(view, block, Foreknown::default(), knowing)?.map_err(Verdict::Invalid))
     }
 
     /// Checks a block that comes with a proof of finality, and executes it.
@@ -421,7 +432,7 @@ impl Ledger {
         block: &Block,
         proof: &[u8],
         known: Foreknown,
-        known_good: KnownGood<'_>,
+        knowing: Knowing<'_>,
     ) -> Result<Candidate, BadBlock> {
         if proof.len() > PROOF_BYTES_MAX {
             return Err(BadBlock::NotFinal(format!("proof has {} bytes; the limit is {PROOF_BYTES_MAX}", proof.len())));
@@ -432,7 +443,7 @@ impl Ledger {
             judged(self.finality.verify(&self.genesis.chain_id(), block.header(), proof, &view.validators))?
                 .map_err(|error| BadBlock::NotFinal(error.to_string()))?;
         }
-        self.execute(view, block, known, known_good)?.map_err(|what| BadBlock::Conflict {
+        self.execute(view, block, known, knowing)?.map_err(|what| BadBlock::Conflict {
             height: block.height(),
             hash: block.hash(),
             what,
@@ -538,7 +549,7 @@ impl Ledger {
     ///
     /// [`BadBlock`].
     pub fn append(&self, view: &View, block: &Block, proof: &Bytes) -> Result<View, BadBlock> {
-        let mut candidate = self.judge_final(view, block, proof, Foreknown::default(), &|_, _| false)?;
+        let mut candidate = self.judge_final(view, block, proof, Foreknown::default(), &|_, _, _| Vec::new())?;
         self.storage.commit(self.batch(view, &mut candidate, proof))?;
         Ok(self.view()?)
     }
@@ -619,51 +630,8 @@ fn verify_part(
 
 #[cfg(test)]
 mod tests {
-    use quorate::application::{Admission, BlockContext, ExecuteError, Outcome, QueryError, StateRead, StateWrite};
-
     use super::*;
-
-    /// Takes what begins with `y`, and panics over what begins with `p`.
-    struct Judge;
-
-    impl Application for Judge {
-        fn genesis(&self, _: &mut dyn StateWrite) -> Result<Hash, StorageError> {
-            Ok(Hash::ZERO)
-        }
-
-        fn verify(&self, _: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
-            let judge = |transaction: &Bytes| match transaction.first() {
-                Some(b'y') => Ok(()),
-                Some(b'p') => panic!("as it was told to"),
-                _ => Err(Rejection::NotAuthentic(format!("{transaction:?}"))),
-            };
-            transactions.iter().map(judge).collect()
-        }
-
-        fn check(&self, _: &dyn StateRead, _: Timestamp, _: &[u8]) -> Result<Admission, Rejection> {
-            Ok(Admission::default())
-        }
-
-        fn execute(&self, _: &mut dyn StateWrite, _: &BlockContext<'_>) -> Result<Outcome, ExecuteError> {
-            Ok(Outcome::default())
-        }
-
-        fn query(&self, _: &dyn StateRead, _: &str, _: &[u8]) -> Result<Vec<u8>, QueryError> {
-            Ok(Vec::new())
-        }
-    }
-
-    struct Empty;
-
-    impl Snapshot for Empty {
-        fn get(&self, _: &[u8]) -> Result<Option<Bytes>, StorageError> {
-            Ok(None)
-        }
-
-        fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-            Ok(Vec::new())
-        }
-    }
+    use crate::sample::{Empty, Judge};
 
     /// `count` verdicts of as many transactions, of which one is `odd`.
     fn verdicts(count: usize, odd_at: usize, odd: &'static [u8]) -> Vec<Result<(), Rejection>> {
