@@ -3,7 +3,10 @@
 //! Batches form by themselves: while one is checked the next gathers. The cheap check ([`quorate::Application::check`]) comes first; the
 //! costly one ([`quorate::Application::verify`]) is made here, once, and not again when a block brings the transaction.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use bytes::Bytes;
 use quorate::{
@@ -66,39 +69,37 @@ pub(crate) struct Submission {
     pub(crate) origin: Origin,
 }
 
-/// Runs until the node stops.
-pub(crate) async fn run(
-    shared: Arc<Shared>,
+/// Runs until the node stops; on a thread of its own, for signature checks take milliseconds.
+pub(crate) fn run(
+    shared: &Shared,
     mut submissions: mpsc::Receiver<Submission>,
-    transport: mpsc::Sender<TransportCommand>,
-    control: mpsc::Sender<Control>,
+    transport: &mpsc::Sender<TransportCommand>,
+    control: &mpsc::Sender<Control>,
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while submissions.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let taken = std::mem::take(&mut batch);
-        let worker = Arc::clone(&shared);
-        // Signature checks take milliseconds: not on a thread that serves sockets.
-        let Ok(done) = tokio::task::spawn_blocking(move || take(&worker, taken.into_iter())).await else {
+    while submissions.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let taken = catch_unwind(AssertUnwindSafe(|| take(shared, batch.drain(..))));
+        let Ok(done) = taken else {
             tracing::error!("the application panicked while checking transactions");
             continue;
         };
         if let Some(why) = done.failed {
             // The loop may have stopped for the same reason.
-            drop(control.send(Control::Failed(why)).await);
+            drop(control.blocking_send(Control::Failed(why)));
             continue;
         }
-        if done.became_ready && control.send(Control::Work).await.is_err() {
+        if done.became_ready && control.blocking_send(Control::Work).is_err() {
             return;
         }
         for bytes in done.to_share.finish() {
             let command = TransportCommand::Broadcast { class: Class::Pool, bytes };
-            if transport.send(command).await.is_err() {
+            if transport.blocking_send(command).is_err() {
                 return;
             }
         }
         for peer in done.offenders {
             let reason = "sent a transaction that is not authentic".into();
-            if transport.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await.is_err() {
+            if transport.blocking_send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).is_err() {
                 return;
             }
         }
@@ -359,7 +360,7 @@ pub(crate) fn whole_pool(shared: &Shared) -> Vec<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use quorate::{
         ChainId, FinalityProof, Genesis, Hash, Header, PublicKey, ValidatorSet,
