@@ -5,9 +5,13 @@
 //! accepts, which the strict and the plain rule of RFC 8032 do not give; otherwise one crafted signature would split the
 //! validators into those who met it in a batch and those who did not.
 
-use std::{cell::RefCell, collections::BTreeSet, sync::OnceLock};
+use std::{cell::RefCell, collections::BTreeSet, convert::Infallible, sync::OnceLock};
 
 use ed25519_zebra::{VerificationKey, VerificationKeyBytes, batch};
+use getrandom::{
+    SysRng,
+    rand_core::{Rng, TryCryptoRng, TryRng, UnwrapErr},
+};
 
 use crate::primitives::{Hash, PublicKey, Signature};
 
@@ -136,9 +140,76 @@ fn chunk_is_good(chunk: &[Signed<'_>]) -> bool {
         ));
     }
     // If the system has no randomness to give, the caller checks singly.
-    let mut seed = [0u8; 32];
-    if getrandom::fill(&mut seed).is_err() {
-        return false;
+    Weights::draw(chunk.len()).is_some_and(|weights| verifier.verify(weights).is_ok())
+}
+
+/// Bytes of a signature's weight.
+const WEIGHT_BYTES: usize = 16;
+
+/// The random weights of a batch, asked of the system at once: a question for each takes longer than all the randomness.
+struct Weights {
+    drawn: [u8; WEIGHT_BYTES * BATCH_MAX],
+    used: usize,
+    end: usize,
+}
+
+impl Weights {
+    /// Of `count` signatures; `None` if the system has none to give.
+    fn draw(count: usize) -> Option<Self> {
+        let end = count.checked_mul(WEIGHT_BYTES)?;
+        let mut weights = Self { drawn: [0; WEIGHT_BYTES * BATCH_MAX], used: 0, end };
+        getrandom::fill(weights.drawn.get_mut(..end)?).ok()?;
+        Some(weights)
     }
-    verifier.verify(getrandom::rand_core::UnwrapErr(getrandom::SysRng)).is_ok()
+}
+
+impl TryRng for Weights {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes).map(|()| u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes).map(|()| u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, to: &mut [u8]) -> Result<(), Infallible> {
+        let next = self.used.saturating_add(to.len());
+        match self.drawn.get(self.used..next).filter(|_| next <= self.end) {
+            Some(drawn) => to.copy_from_slice(drawn),
+            // No byte serves twice, whatever a batch should want.
+            None => UnwrapErr(SysRng).fill_bytes(to),
+        }
+        self.used = next;
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Weights {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_weight_serves_twice_and_all_are_drawn() {
+        let mut weights = Weights::draw(BATCH_MAX).unwrap();
+        let mut one = || {
+            let mut bytes = [0; WEIGHT_BYTES];
+            weights.fill_bytes(&mut bytes);
+            bytes
+        };
+        // More than were asked for as well.
+        let drawn: BTreeSet<[u8; WEIGHT_BYTES]> = (0..2 * BATCH_MAX).map(|_| one()).collect();
+        assert_eq!((drawn.len(), drawn.contains(&[0; WEIGHT_BYTES])), (2 * BATCH_MAX, false));
+        assert_ne!(Weights::draw(1).unwrap().drawn, Weights::draw(1).unwrap().drawn);
+        assert!(Weights::draw(BATCH_MAX + 1).is_none());
+        let mut few = Weights::draw(1).unwrap();
+        let mut bytes = [0; 2 * WEIGHT_BYTES];
+        few.fill_bytes(&mut bytes);
+        assert!(bytes[WEIGHT_BYTES..].iter().any(|byte| *byte != 0));
+    }
 }

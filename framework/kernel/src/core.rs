@@ -6,6 +6,7 @@
 mod catch_up;
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -14,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use quorate::{
-    Block, Consensus, Hash, Height, Instant, PeerId, ValidatorIndex,
+    Block, Consensus, Hash, Height, Instant, PeerId, TransactionId, ValidatorIndex,
     consensus::{
         Action, BlockLimits, CommitBy, EngineStatus, Event, SAVED_BYTES_MAX, SignRefused, SignRequest, Start, TimerId,
         Verdict,
@@ -33,7 +34,7 @@ use crate::{
     shared::{Board, Clock, Shared},
     signer::Signer,
     sync::CatchUp,
-    wire::{BLOCK_BYTES_WANTED, Message},
+    wire::{BLOCK_BYTES_WANTED, Message, Outgoing, TRANSACTIONS_PER_MESSAGE},
 };
 
 /// Consensus messages that may wait.
@@ -464,7 +465,10 @@ impl Core {
         let now = self.shared.clock.now();
         let before = Instant(now.0.saturating_sub(u64::try_from(HELD_FOR.as_micros()).unwrap_or(u64::MAX)));
         let blocks = self.candidates.iter().map(|known| (&known.block, &known.ids[..]));
-        self.shared.names().frame(message, blocks, |id| self.shared.pool().held_since(id, before))
+        // Locked once for all transactions, and by no message without any.
+        let pool = OnceCell::new();
+        let held = |id: &TransactionId| pool.get_or_init(|| self.shared.pool()).held_since(id, before);
+        self.shared.names().frame(message, blocks, held)
     }
 
     /// Sends now if all that was signed and saved is durable, else when it is.
@@ -570,7 +574,7 @@ impl Core {
     }
 
     /// Drops from the pool what could not go into a block and never will.
-    fn drop_left_out(&mut self, ids: &[quorate::TransactionId]) {
+    fn drop_left_out(&mut self, ids: &[TransactionId]) {
         let state = crate::execute::StateView(self.view.snapshot.as_ref());
         let mut pool = self.shared.pool();
         for id in ids {
@@ -607,8 +611,8 @@ impl Core {
                 Verdict::Valid
             }
             None => {
-                let known_good = |id: &quorate::TransactionId, bytes: &Bytes| self.shared.known_good(id, bytes);
-                match self.shared.ledger.judge(&self.view, block, &limits, Clock::wall(), &known_good)? {
+                let knowing = |tip: Height, ids: &[TransactionId], bytes: &[Bytes]| self.shared.known(tip, ids, bytes);
+                match self.shared.ledger.judge(&self.view, block, &limits, Clock::wall(), &knowing)? {
                     Ok(candidate) => {
                         self.remember(candidate);
                         Verdict::Valid
@@ -640,7 +644,7 @@ impl Core {
             Some(candidate) => {
                 self.sync.engine_advanced();
                 self.shared.metrics.blocks_by_engine.inc();
-                self.commit(&candidate, proof, CommitBy::Engine).await
+                self.commit(candidate, proof, CommitBy::Engine).await
             }
             // Catch-up was there first, and the engine will hear of it.
             None if self.view.chain().height_of(hash)?.is_some() => Ok(()),
@@ -651,9 +655,9 @@ impl Core {
         }
     }
 
-    async fn commit(&mut self, candidate: &Candidate, proof: &Bytes, by: CommitBy) -> Result<(), StorageError> {
-        let batch = self.shared.ledger.batch(&self.view, candidate, proof);
-        self.make_final(std::slice::from_ref(candidate), batch, by).await
+    async fn commit(&mut self, mut candidate: Candidate, proof: &Bytes, by: CommitBy) -> Result<(), StorageError> {
+        let batch = self.shared.ledger.batch(&self.view, &mut candidate, proof);
+        self.make_final(&[candidate], batch, by).await
     }
 
     /// Commits the next blocks by `batch`, then tells everyone.
@@ -717,6 +721,7 @@ impl Core {
         let state = crate::execute::StateView(self.view.snapshot.as_ref());
         let mut pool = self.shared.pool();
         pool.committed(blocks.iter().flat_map(|candidate| &candidate.ids));
+        pool.came_to(self.view.tip.height);
         for (id, bytes) in pool.out_of_step(RECHECK_MAX) {
             match self.shared.ledger.application.check(&state, Clock::wall(), &bytes) {
                 Ok(admission) => pool.update(&id, &admission),
@@ -870,13 +875,15 @@ impl Core {
     /// Shares again what waits for long, and says how high this node is: a lost message is made good.
     async fn share_again(&mut self, now: Instant) {
         let before = Instant(now.0.saturating_sub(u64::try_from(SHARE_AGAIN_AFTER.as_micros()).unwrap_or(u64::MAX)));
-        let old = self.shared.pool().older(before, crate::wire::TRANSACTIONS_PER_MESSAGE);
-        let mut messages = crate::wire::transaction_messages(old);
+        let mut outgoing = Outgoing::default();
+        let old = self.shared.pool().older(before, TRANSACTIONS_PER_MESSAGE);
+        old.iter().for_each(|transaction| outgoing.add(transaction));
+        let mut messages = outgoing.finish();
         if !self.evidence.is_empty() {
-            messages.push(Message::Evidence(self.evidence.values().cloned().collect()));
+            messages.push(Message::Evidence(self.evidence.values().cloned().collect()).encode());
         }
-        for message in messages {
-            self.send(TransportCommand::Broadcast { class: Class::Pool, bytes: message.encode() }).await;
+        for bytes in messages {
+            self.send(TransportCommand::Broadcast { class: Class::Pool, bytes }).await;
         }
         let status = Message::Status { height: self.view.tip.height, hash: self.view.tip.hash }.encode();
         self.send(TransportCommand::Broadcast { class: Class::Sync, bytes: status }).await;

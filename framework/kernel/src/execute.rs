@@ -9,14 +9,14 @@ use quorate::{
     storage::{Batch, Snapshot, StorageError},
 };
 
-use crate::layout;
+use crate::{layout, packed::Packed};
 
 /// The application's keys in a snapshot.
 pub(crate) struct StateView<'a>(pub(crate) &'a dyn Snapshot);
 
 impl StateRead for StateView<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        self.0.get(&layout::state(key))
+        layout::with_state(key, |key| self.0.get(key))
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
@@ -27,30 +27,39 @@ impl StateRead for StateView<'_> {
 
 /// Writes over a view.
 pub(crate) struct Overlay<'a> {
-    base: StateView<'a>,
+    base: &'a dyn Snapshot,
+    /// By the keys of the store.
     writes: BTreeMap<Bytes, Option<Bytes>>,
+    packed: Packed,
 }
 
 impl<'a> Overlay<'a> {
     pub(crate) fn new(base: &'a dyn Snapshot) -> Self {
-        Self { base: StateView(base), writes: BTreeMap::new() }
+        Self { base, writes: BTreeMap::new(), packed: Packed::default() }
     }
 
     pub(crate) fn into_writes(self) -> Writes {
         Writes(self.writes)
     }
+
+    /// What is written to a key last counts.
+    fn write(&mut self, key: &[u8], value: Option<Bytes>) {
+        self.writes.insert(self.packed.put([&[layout::STATE], key]), value);
+    }
 }
 
 impl StateRead for Overlay<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        match self.writes.get(key) {
+        layout::with_state(key, |key| match self.writes.get(key) {
             Some(value) => Ok(value.clone()),
             None => self.base.get(key),
-        }
+        })
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
-        scan_over(&self.writes, from, to, limit, |limit| self.base.scan(from, to, limit))
+        let (from, to) = (layout::state(from), layout::state(to));
+        let found = scan_over(&self.writes, &from, &to, limit, |limit| self.base.scan(&from, &to, limit))?;
+        Ok(found.into_iter().map(|(key, value)| (key.slice(1..), value)).collect())
     }
 }
 
@@ -81,24 +90,25 @@ pub(crate) fn scan_over(
 
 impl StateWrite for Overlay<'_> {
     fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.writes.insert(Bytes::copy_from_slice(key), Some(Bytes::copy_from_slice(value)));
+        let value = self.packed.put([value, &[]]);
+        self.write(key, Some(value));
     }
 
     fn delete(&mut self, key: &[u8]) {
-        self.writes.insert(Bytes::copy_from_slice(key), None);
+        self.write(key, None);
     }
 }
 
-/// What an execution would change in the application's state.
+/// What an execution would change in the application's state, by the keys of the store.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Writes(BTreeMap<Bytes, Option<Bytes>>);
 
 impl Writes {
-    pub(crate) fn put_into(&self, batch: &mut Batch) {
-        for (key, value) in &self.0 {
+    pub(crate) fn put_into(self, batch: &mut Batch) {
+        for (key, value) in self.0 {
             match value {
-                Some(value) => batch.put(layout::state(key), value.clone()),
-                None => batch.delete(layout::state(key)),
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
             }
         }
     }

@@ -3,13 +3,16 @@
 //! Batches form by themselves: while one is checked the next gathers. The cheap check ([`quorate::Application::check`]) comes first; the
 //! costly one ([`quorate::Application::verify`]) is made here, once, and not again when a block brings the transaction.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use bytes::Bytes;
 use quorate::{
-    PeerId, TransactionId,
+    Height, PeerId, Timestamp, TransactionId,
     application::{Admission, Rejection},
-    node::SubmitError,
+    node::{Reply, Response, SubmitError},
     transport::{Class, TransportCommand},
 };
 use tokio::sync::mpsc;
@@ -17,9 +20,11 @@ use tokio::sync::mpsc;
 use crate::{
     core::Control,
     execute::StateView,
-    ledger::verify_parallel,
+    keyed::{IdMap, Keyed},
+    ledger::{View, verify_parallel},
+    pool::Pool,
     shared::{Clock, Shared},
-    wire::{self, Message},
+    wire::Outgoing,
 };
 
 /// Transactions that may wait to be checked.
@@ -34,14 +39,11 @@ pub(crate) const TRANSACTION_BYTES_MAX: usize = 128 << 10;
 /// How long a peer is turned away that sends what never can be a transaction.
 const BAN_MS: u64 = 10_000;
 
-/// What a client is told.
-pub(crate) type SubmitReply = Box<dyn FnOnce(Result<TransactionId, SubmitError>) + Send>;
-
 /// Where a transaction comes from.
 pub(crate) enum Origin {
-    Client(SubmitReply),
+    Client(Reply),
     /// Wants to know, and hands nothing in.
-    Asker(SubmitReply),
+    Asker(Reply),
     Peer(PeerId),
 }
 
@@ -54,7 +56,8 @@ impl Origin {
     /// Tells whoever waits for it.
     pub(crate) fn answer(self, result: Result<TransactionId, SubmitError>) {
         match self {
-            Self::Client(reply) | Self::Asker(reply) => reply(result),
+            Self::Client(reply) => reply(Response::Submitted(result)),
+            Self::Asker(reply) => reply(Response::Checked(result)),
             Self::Peer(_) => {}
         }
     }
@@ -66,39 +69,37 @@ pub(crate) struct Submission {
     pub(crate) origin: Origin,
 }
 
-/// Runs until the node stops.
-pub(crate) async fn run(
-    shared: Arc<Shared>,
+/// Runs until the node stops; on a thread of its own, for signature checks take milliseconds.
+pub(crate) fn run(
+    shared: &Shared,
     mut submissions: mpsc::Receiver<Submission>,
-    transport: mpsc::Sender<TransportCommand>,
-    control: mpsc::Sender<Control>,
+    transport: &mpsc::Sender<TransportCommand>,
+    control: &mpsc::Sender<Control>,
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while submissions.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let taken = std::mem::take(&mut batch);
-        let worker = Arc::clone(&shared);
-        // Signature checks take milliseconds: not on a thread that serves sockets.
-        let Ok(done) = tokio::task::spawn_blocking(move || take(&worker, taken)).await else {
+    while submissions.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let taken = catch_unwind(AssertUnwindSafe(|| take(shared, batch.drain(..))));
+        let Ok(done) = taken else {
             tracing::error!("the application panicked while checking transactions");
             continue;
         };
         if let Some(why) = done.failed {
             // The loop may have stopped for the same reason.
-            drop(control.send(Control::Failed(why)).await);
+            drop(control.blocking_send(Control::Failed(why)));
             continue;
         }
-        if done.became_ready && control.send(Control::Work).await.is_err() {
+        if done.became_ready && control.blocking_send(Control::Work).is_err() {
             return;
         }
-        for message in wire::transaction_messages(done.to_share) {
-            let command = TransportCommand::Broadcast { class: Class::Pool, bytes: message.encode() };
-            if transport.send(command).await.is_err() {
+        for bytes in done.to_share.finish() {
+            let command = TransportCommand::Broadcast { class: Class::Pool, bytes };
+            if transport.blocking_send(command).is_err() {
                 return;
             }
         }
         for peer in done.offenders {
             let reason = "sent a transaction that is not authentic".into();
-            if transport.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await.is_err() {
+            if transport.blocking_send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).is_err() {
                 return;
             }
         }
@@ -107,75 +108,84 @@ pub(crate) async fn run(
 
 #[derive(Default)]
 struct Done {
-    to_share: Vec<Bytes>,
+    to_share: Outgoing,
+    /// Which those are.
+    shared: HashSet<TransactionId, Keyed>,
     offenders: Vec<PeerId>,
     became_ready: bool,
     /// Why the application can't judge, when it can't.
     failed: Option<String>,
 }
 
-fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
-    let mut done = Done::default();
-    let mut answers: Vec<(Origin, Result<TransactionId, SubmitError>)> = Vec::with_capacity(batch.len());
-    let mut fresh: Vec<(TransactionId, Submission)> = Vec::with_capacity(batch.len());
-    // One transaction comes from a client and from several peers at about the same time: it is judged once.
-    let mut places: HashMap<TransactionId, usize> = HashMap::with_capacity(batch.len());
-    let mut again: Vec<(usize, Origin)> = Vec::new();
-    let view = shared.view();
-    let application = shared.ledger.application.as_ref();
-    for submission in batch {
-        match known(shared, &view, &submission) {
-            Ok(Ok(id)) => answers.push((submission.origin, Ok(id))),
-            Ok(Err(id)) => match places.get(&id).map(|at| (*at, fresh.get(*at))) {
-                Some((at, Some((_, first)))) if first.bytes == submission.bytes && !first.origin.only_asks() => {
-                    again.push((at, submission.origin));
-                }
-                _ => {
-                    places.insert(id, fresh.len());
-                    fresh.push((id, submission));
-                }
-            },
-            Err(error) => answers.push((submission.origin, Err(error))),
+impl Done {
+    /// Has a transaction that waits spread, once.
+    fn share(&mut self, pool: &Pool, id: TransactionId) {
+        if let Some(bytes) = pool.get(&id)
+            && self.shared.insert(id)
+        {
+            self.to_share.add(bytes);
         }
     }
+
+    /// Notes who sent what never can be a transaction.
+    fn blame(&mut self, origin: &Origin, answer: &Answer) {
+        if let (Origin::Peer(peer), Err(SubmitError::Rejected(Rejection::Malformed(_) | Rejection::NotAuthentic(_)))) =
+            (origin, answer)
+        {
+            self.offenders.push(*peer);
+        }
+    }
+}
+
+/// What is told to one who handed in.
+type Answer = Result<TransactionId, SubmitError>;
+
+/// Transactions that are judged together.
+#[derive(Default)]
+struct Fresh {
+    ids: Vec<TransactionId>,
+    bytes: Vec<Bytes>,
+    origins: Vec<Origin>,
+    /// The same transaction comes from a client and from several peers at about the same time: whence else, by its place.
+    again: Vec<(usize, Origin)>,
+}
+
+impl Fresh {
+    fn add(&mut self, id: TransactionId, submission: Submission, places: &mut IdMap<usize>) {
+        let Submission { bytes, origin } = submission;
+        let place = self.ids.len();
+        let first = *places.entry(id).or_insert(place);
+        let same = self.bytes.get(first) == Some(&bytes) && self.origins.get(first).is_some_and(|one| !one.only_asks());
+        if same {
+            self.again.push((first, origin));
+            return;
+        }
+        places.insert(id, place);
+        self.ids.push(id);
+        self.bytes.push(bytes);
+        self.origins.push(origin);
+    }
+}
+
+fn take(shared: &Shared, batch: impl ExactSizeIterator<Item = Submission>) -> Done {
+    let mut done = Done::default();
+    let view = shared.view();
+    let (mut answers, fresh) = sort(shared, &view, batch);
     let now = Clock::wall();
     // What costs little comes first: whoever sends what the state refuses does not make this node verify proofs.
-    let state = StateView(view.snapshot.as_ref());
-    let admitted: Vec<Result<Admission, Rejection>> =
-        fresh.iter().map(|(_, submission)| application.check(&state, now, &submission.bytes)).collect();
-    let good: Vec<bool> = fresh.iter().map(|(id, submission)| shared.known_good(id, &submission.bytes)).collect();
-    let wanted = fresh.iter().zip(&admitted).zip(&good).filter(|((_, admission), good)| admission.is_ok() && !**good);
-    let bytes: Vec<Bytes> = wanted.map(|(((_, submission), _), _)| submission.bytes.clone()).collect();
-    let mut verdicts = verify_parallel(application, &state, &bytes).into_iter();
-    let newer = shared.view();
-    let newer_state = (newer.tip != view.tip).then(|| StateView(newer.snapshot.as_ref()));
-    let mut fresh_answers = Vec::with_capacity(fresh.len());
-    for (((id, submission), admission), good) in fresh.into_iter().zip(admitted).zip(good) {
-        let checked = admission.and_then(|admission| match if good { Some(Ok(())) } else { verdicts.next() } {
-            Some(Ok(())) => Ok(admission),
-            Some(Err(rejection)) => Err(rejection),
-            None => Err(Rejection::State("the application gave fewer verdicts than it was asked for".into())),
-        });
-        let checked = match (&newer_state, checked) {
-            (Some(state), Ok(_)) => application.check(state, now, &submission.bytes),
-            (_, checked) => checked,
+    let newer = {
+        let judged = judge(shared, &view, now, &fresh);
+        let newer = shared.view();
+        let newer_state = (newer.tip != view.tip).then(|| StateView(newer.snapshot.as_ref()));
+        let application = shared.ledger.application.as_ref();
+        let again = |(checked, bytes): (Result<Admission, Rejection>, &Bytes)| match &newer_state {
+            Some(state) => checked.and_then(|_| application.check(state, now, bytes)),
+            None => checked,
         };
-        let result = settle(shared, &mut done, (id, &submission), checked);
-        fresh_answers.push((submission.bytes, result.clone()));
-        answers.push((submission.origin, result));
-    }
-    for (at, origin) in again {
-        let Some((bytes, result)) = fresh_answers.get(at) else { continue };
-        match (&origin, result) {
-            // A peer's was first, and this node's client wants it spread as well.
-            (Origin::Client(_), Ok(_)) if !done.to_share.contains(bytes) => done.to_share.push(bytes.clone()),
-            (Origin::Peer(peer), Err(SubmitError::Rejected(Rejection::Malformed(_) | Rejection::NotAuthentic(_)))) => {
-                done.offenders.push(*peer)
-            }
-            _ => {}
-        }
-        answers.push((origin, result.clone()));
-    }
+        let checked: Vec<_> = judged.into_iter().zip(&fresh.bytes).map(again).collect();
+        answers.append(&mut settle(shared, &mut done, view.tip.height, fresh, checked));
+        newer
+    };
     drop_those_made_final_meanwhile(shared, &newer, &answers);
     for (origin, result) in answers {
         if result.is_err() {
@@ -190,69 +200,137 @@ fn take(shared: &Shared, batch: Vec<Submission>) -> Done {
     done
 }
 
-/// Puts a transaction into the pool, or notes what follows from its being refused.
+/// Answers what needs no judgement, and gathers the rest.
+fn sort(
+    shared: &Shared,
+    view: &View,
+    batch: impl ExactSizeIterator<Item = Submission>,
+) -> (Vec<(Origin, Answer)>, Fresh) {
+    let mut answers = Vec::with_capacity(batch.len());
+    let mut named = Vec::with_capacity(batch.len());
+    for Submission { bytes, origin } in batch {
+        if bytes.len() > TRANSACTION_BYTES_MAX {
+            let error = SubmitError::TooLarge { len: bytes.len() as u64, limit: TRANSACTION_BYTES_MAX as u64 };
+            answers.push((origin, Err(error)));
+        } else {
+            named.push((shared.ledger.application.transaction_id(&bytes), Submission { bytes, origin }));
+        }
+    }
+    // Locked once for all of them, and not while the store is read.
+    let pool = shared.pool();
+    let of_pool = |(id, one): &(TransactionId, Submission)| (pool.get(id).is_some(), pool.room(one.bytes.len()));
+    let in_pool: Vec<(bool, Result<(), SubmitError>)> = named.iter().map(of_pool).collect();
+    drop(pool);
+    let mut fresh = Fresh::default();
+    let mut places = IdMap::default();
+    for ((id, submission), (waits, room)) in named.into_iter().zip(in_pool) {
+        // Whoever only asks wants to know what the state says now, also of what waits.
+        let asks = submission.origin.only_asks();
+        let answer = if waits && !asks {
+            Ok(id)
+        } else {
+            match view.chain().transaction(&id) {
+                Ok(Some(_)) => Ok(id),
+                Err(error) => Err(SubmitError::Unavailable(error.to_string())),
+                Ok(None) => match room {
+                    Err(full) if !asks => Err(full),
+                    _ => {
+                        fresh.add(id, submission, &mut places);
+                        continue;
+                    }
+                },
+            }
+        };
+        answers.push((submission.origin, answer));
+    }
+    (answers, fresh)
+}
+
+/// Checks each, and verifies those which pass and were not found good before.
+fn judge(shared: &Shared, view: &View, now: Timestamp, fresh: &Fresh) -> Vec<Result<Admission, Rejection>> {
+    let application = shared.ledger.application.as_ref();
+    let state = StateView(view.snapshot.as_ref());
+    let admitted: Vec<_> = fresh.bytes.iter().map(|bytes| application.check(&state, now, bytes)).collect();
+    let known = shared.known(view.tip.height, &fresh.ids, &fresh.bytes);
+    let wanted: Vec<bool> =
+        admitted.iter().zip(&known).map(|(checked, known)| checked.is_ok() && !known.good).collect();
+    let verdicts = if wanted.iter().all(|wanted| *wanted) {
+        verify_parallel(application, &state, &fresh.bytes)
+    } else {
+        let some = fresh.bytes.iter().zip(&wanted).filter(|(_, wanted)| **wanted);
+        verify_parallel(application, &state, &some.map(|(bytes, _)| bytes.clone()).collect::<Vec<_>>())
+    };
+    let mut verdicts = verdicts.into_iter();
+    let verified = |(admission, wanted): (Result<Admission, Rejection>, bool)| {
+        let admission = admission?;
+        match if wanted { verdicts.next() } else { Some(Ok(())) } {
+            Some(verdict) => verdict.map(|()| admission),
+            None => Err(Rejection::State("the application gave fewer verdicts than it was asked for".into())),
+        }
+    };
+    admitted.into_iter().zip(wanted).map(verified).collect()
+}
+
+/// Puts what was found good into the pool, and notes what follows from the rest's being refused; `tip` is how far the chain went in which they
+/// were looked for.
 fn settle(
     shared: &Shared,
     done: &mut Done,
-    (id, submission): (TransactionId, &Submission),
-    checked: Result<Admission, Rejection>,
-) -> Result<TransactionId, SubmitError> {
-    match checked {
-        Ok(_) if matches!(submission.origin, Origin::Asker(_)) => {
-            shared.checked().insert(&submission.bytes);
-            Ok(id)
-        }
-        Ok(admission) => {
-            let added = shared.pool().insert(shared.clock.now(), id, submission.bytes.clone(), admission);
-            if added == Ok(true) && matches!(submission.origin, Origin::Client(_)) {
-                done.to_share.push(submission.bytes.clone());
+    tip: Height,
+    fresh: Fresh,
+    checked: Vec<Result<Admission, Rejection>>,
+) -> Vec<(Origin, Answer)> {
+    let Fresh { ids, bytes, origins, again } = fresh;
+    let mut answers: Vec<(Origin, Answer)> = Vec::with_capacity(ids.len() + again.len());
+    let now = shared.clock.now();
+    let mut pool = shared.pool();
+    for (((id, bytes), origin), checked) in ids.into_iter().zip(bytes).zip(origins).zip(checked) {
+        let answer = match checked {
+            Ok(_) if origin.only_asks() => {
+                shared.checked().insert(&bytes);
+                Ok(id)
             }
-            done.became_ready |= added == Ok(true);
-            added.map(|_| id)
-        }
-        Err(rejection) => {
-            if let Rejection::State(why) = &rejection {
-                done.failed = Some(why.clone());
+            Ok(admission) => {
+                let added = pool.insert(now, tip, (id, of_its_own(bytes, &origin)), admission);
+                done.became_ready |= added == Ok(true);
+                if added == Ok(true) && matches!(origin, Origin::Client(_)) {
+                    done.share(&pool, id);
+                }
+                added.map(|_| id)
             }
-            if let (Origin::Peer(peer), Rejection::Malformed(_) | Rejection::NotAuthentic(_)) =
-                (&submission.origin, &rejection)
-            {
-                done.offenders.push(*peer);
+            Err(rejection) => {
+                if let Rejection::State(why) = &rejection {
+                    done.failed = Some(why.clone());
+                }
+                Err(SubmitError::Rejected(rejection))
             }
-            Err(SubmitError::Rejected(rejection))
-        }
+        };
+        done.blame(&origin, &answer);
+        answers.push((origin, answer));
     }
+    for (at, origin) in again {
+        let Some((_, answer)) = answers.get(at) else { continue };
+        let answer = answer.clone();
+        // A peer's was first, and this node's client wants it spread as well.
+        if let (Origin::Client(_), Ok(id)) = (&origin, &answer) {
+            done.share(&pool, *id);
+        }
+        done.blame(&origin, &answer);
+        answers.push((origin, answer));
+    }
+    answers
 }
 
-/// `Ok(Ok(id))`: known already; `Ok(Err(id))`: to be checked.
-fn known(
-    shared: &Shared,
-    view: &crate::ledger::View,
-    submission: &Submission,
-) -> Result<Result<TransactionId, TransactionId>, SubmitError> {
-    let bytes = &submission.bytes;
-    if bytes.len() > TRANSACTION_BYTES_MAX {
-        return Err(SubmitError::TooLarge { len: bytes.len() as u64, limit: TRANSACTION_BYTES_MAX as u64 });
-    }
-    let id = shared.ledger.application.transaction_id(bytes);
-    // Whoever only asks wants to know what the state says now, also of what waits.
-    if !matches!(submission.origin, Origin::Asker(_)) && shared.pool().get(&id).is_some() {
-        return Ok(Ok(id));
-    }
-    match view.chain().transaction(&id) {
-        Ok(Some(_)) => Ok(Ok(id)),
-        Ok(None) if matches!(submission.origin, Origin::Asker(_)) => Ok(Err(id)),
-        Ok(None) => shared.pool().room(bytes.len()).map(|()| Err(id)),
-        Err(error) => Err(SubmitError::Unavailable(error.to_string())),
+/// What a peer sent is a part of a longer message, all of which would be kept as long as the pool keeps the part.
+fn of_its_own(bytes: Bytes, origin: &Origin) -> Bytes {
+    match origin {
+        Origin::Peer(_) => Bytes::copy_from_slice(&bytes),
+        Origin::Client(_) | Origin::Asker(_) => bytes,
     }
 }
 
 /// A block may have become final between the check and the pool.
-fn drop_those_made_final_meanwhile(
-    shared: &Shared,
-    checked_on: &crate::ledger::View,
-    answers: &[(Origin, Result<TransactionId, SubmitError>)],
-) {
+fn drop_those_made_final_meanwhile(shared: &Shared, checked_on: &View, answers: &[(Origin, Answer)]) {
     let view = shared.view();
     if view.tip == checked_on.tip {
         return;
@@ -273,6 +351,186 @@ pub(crate) fn offer(shared: &Shared, intake: &mpsc::Sender<Submission>, from: Pe
 }
 
 /// Messages which carry everything in the pool, for a peer that came up.
-pub(crate) fn whole_pool(shared: &Shared) -> Vec<Message> {
-    wire::transaction_messages(shared.pool().all(usize::MAX))
+pub(crate) fn whole_pool(shared: &Shared) -> Vec<Bytes> {
+    let all = shared.pool().all(usize::MAX);
+    let mut outgoing = Outgoing::default();
+    all.iter().for_each(|transaction| outgoing.add(transaction));
+    outgoing.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use quorate::{
+        ChainId, FinalityProof, Genesis, Hash, Header, PublicKey, ValidatorSet,
+        application::Misbehaviour,
+        consensus::{Certificate, ProofError, Tip},
+    };
+
+    use super::*;
+    use crate::{
+        ledger::Ledger,
+        pool::PoolLimits,
+        sample::{Empty, Judge},
+        shared::Identification,
+        wire::Message,
+    };
+
+    const PEER: PeerId = PeerId::new([7; 32]);
+
+    const GENESIS: &str = r#"
+chain_name = "test"
+genesis_time = 2026-01-01T00:00:00Z
+[consensus]
+plugin = "poa"
+[application]
+plugin = "kv"
+[[validator]]
+name = "validator-1"
+public_key = "0x0101010101010101010101010101010101010101010101010101010101010101"
+"#;
+
+    /// Proves nothing.
+    struct NoProof;
+
+    impl FinalityProof for NoProof {
+        fn verify(&self, _: &ChainId, _: &Header, _: &[u8], _: &ValidatorSet) -> Result<(), ProofError> {
+            Err(ProofError::Failed("none".into()))
+        }
+
+        fn certificate(&self, _: &[u8]) -> Result<Certificate, ProofError> {
+            Err(ProofError::Failed("none".into()))
+        }
+
+        fn evidence_height(&self, _: &[u8]) -> Result<Height, ProofError> {
+            Err(ProofError::Failed("none".into()))
+        }
+
+        fn evidence(&self, _: &ChainId, _: &[u8], _: &ValidatorSet) -> Result<Misbehaviour, ProofError> {
+            Err(ProofError::Failed("none".into()))
+        }
+    }
+
+    fn shared() -> Shared {
+        let genesis = Genesis::parse("genesis", GENESIS).unwrap();
+        let validators = genesis.validators().clone();
+        let tip = Tip { height: Height(3), hash: Hash::ZERO, time: Timestamp(0) };
+        let ledger = Ledger {
+            genesis,
+            application: Arc::new(Judge),
+            finality: Arc::new(NoProof),
+            storage: Arc::new(Empty),
+            keep_blocks: None,
+        };
+        let who = Identification {
+            name: String::new(),
+            role: String::new(),
+            version: String::new(),
+            key: PublicKey::new([1; 32]),
+            tolerates: String::new(),
+        };
+        let view = View::on(tip, validators, Box::new(Empty)).unwrap();
+        let pool = Pool::new(PoolLimits::default(), 1);
+        Shared::new(ledger, view, pool, who, tokio::sync::oneshot::channel().0)
+    }
+
+    /// What each was told, by its place in `batch`.
+    type Told = Arc<Mutex<Vec<(usize, String)>>>;
+
+    /// Takes a batch: from `c`lients, `a`skers and a `p`eer.
+    fn take_all(shared: &Shared, batch: &[(char, Bytes)]) -> (Done, Vec<(usize, String)>) {
+        let told = Told::default();
+        let submission = |(place, (whence, bytes)): (usize, &(char, Bytes))| {
+            let told = Arc::clone(&told);
+            let reply: Reply = Box::new(move |response| {
+                let answer = match response {
+                    Response::Submitted(Ok(_)) => "taken".into(),
+                    Response::Checked(Ok(_)) => "good".into(),
+                    Response::Submitted(Err(error)) | Response::Checked(Err(error)) => error.to_string(),
+                    other => format!("{other:?}"),
+                };
+                told.lock().unwrap().push((place, answer));
+            });
+            let origin = match whence {
+                'c' => Origin::Client(reply),
+                'a' => Origin::Asker(reply),
+                _ => Origin::Peer(PEER),
+            };
+            Submission { bytes: bytes.clone(), origin }
+        };
+        let done = take(shared, batch.iter().enumerate().map(submission));
+        let mut told = std::mem::take(&mut *told.lock().unwrap());
+        told.sort();
+        (done, told)
+    }
+
+    fn spread(done: Done) -> Vec<Bytes> {
+        let read = |bytes: &Bytes| match Message::decode(bytes) {
+            Some(Message::Transactions(items)) => items,
+            other => panic!("{other:?}"),
+        };
+        done.to_share.finish().iter().flat_map(read).collect()
+    }
+
+    #[test]
+    fn each_is_answered_for_itself_and_what_peers_brought_is_not_spread_again() {
+        let shared = shared();
+        let long = Bytes::from(vec![b'y'; TRANSACTION_BYTES_MAX + 1]);
+        let one = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let batch = [
+            ('c', one("yes 0")),
+            ('c', one("no 1")),
+            ('p', one("yes 2")),
+            ('p', one("no 3")),
+            ('a', one("yes 4")),
+            ('c', long),
+            // A peer's was first, and a client wants it spread as well; twice handed in by clients it goes once.
+            ('c', one("yes 2")),
+            ('c', one("yes 0")),
+            ('a', one("yes 0")),
+        ];
+        let (done, told) = take_all(&shared, &batch);
+        let answers: Vec<(usize, &str)> = told.iter().map(|(place, answer)| (*place, answer.as_str())).collect();
+        let refused =
+            format!("transaction has {} bytes; the limit is {TRANSACTION_BYTES_MAX}", TRANSACTION_BYTES_MAX + 1);
+        let no = "rejected: b\"no 1\"";
+        let expected =
+            [(0, "taken"), (1, no), (4, "good"), (5, refused.as_str()), (6, "taken"), (7, "taken"), (8, "good")];
+        assert_eq!(answers, expected);
+        assert_eq!((done.became_ready, &done.offenders[..]), (true, &[PEER][..]));
+        assert_eq!(spread(done), ["yes 0", "yes 2"]);
+        assert_eq!(shared.pool().len(), 2);
+        // Known by now: taken, and nothing follows from it.
+        let (done, told) = take_all(&shared, &[('c', one("yes 0")), ('p', one("yes 2"))]);
+        assert_eq!(told, [(0, "taken".to_owned())]);
+        assert!(!done.became_ready && spread(done).is_empty());
+    }
+
+    #[test]
+    fn the_pool_keeps_no_longer_message_of_a_peer_for_one_transaction() {
+        let shared = shared();
+        let message = Bytes::from_static(b"yes or no, and much else");
+        let transaction = message.slice(..3);
+        take_all(&shared, &[('p', transaction.clone())]);
+        let id = shared.ledger.application.transaction_id(&transaction);
+        let pool = shared.pool();
+        let kept = pool.get(&id).unwrap();
+        assert_eq!(kept, &transaction);
+        assert!(!message.as_ptr_range().contains(&kept.as_ptr()));
+    }
+
+    /// The store, which is empty, need not be asked again; of a later tip the pool does not know.
+    #[test]
+    fn what_the_intake_looked_for_is_new_to_the_loop() {
+        let shared = shared();
+        let transaction = Bytes::from_static(b"yes");
+        take_all(&shared, &[('p', transaction.clone())]);
+        let ids = [shared.ledger.application.transaction_id(&transaction)];
+        let known = |tip| shared.known(Height(tip), &ids, std::slice::from_ref(&transaction));
+        assert_eq!(known(3), [crate::ledger::Known { good: true, new: true }]);
+        assert_eq!(known(4), [crate::ledger::Known { good: true, new: false }]);
+        let other = [Bytes::from_static(b"yes, but of the same id")];
+        assert!(!shared.known(Height(3), &ids, &other)[0].good);
+    }
 }

@@ -24,6 +24,8 @@ use quorate::{
     storage::{Snapshot, StorageError},
 };
 
+use crate::packed::Packed;
+
 pub(crate) const CHAIN: &[u8] = b"m/chain";
 pub(crate) const GENESIS: &[u8] = b"m/genesis";
 pub(crate) const TIP: &[u8] = b"m/tip";
@@ -46,16 +48,41 @@ pub(crate) fn hash(hash: &Hash) -> Bytes {
     key(b'h', hash.as_bytes())
 }
 
-pub(crate) fn transaction(id: &TransactionId) -> Bytes {
-    key(b't', id.as_bytes())
+/// The row of a final transaction.
+pub(crate) fn transaction(rows: &mut Packed, id: &TransactionId, height: Height, index: u32) -> (Bytes, Bytes) {
+    (rows.put([b"t", id.as_bytes()]), rows.put([&height.0.to_be_bytes(), &index.to_be_bytes()]))
 }
 
 pub(crate) fn validators(height: Height) -> Bytes {
     key(b'v', &(u64::MAX - height.0).to_be_bytes())
 }
 
+/// Keys up to this length are put together without asking for memory.
+const SHORT_KEY_BYTES: usize = 128;
+
+/// Looks at the key `prefix` `rest`.
+fn with_key<T>(prefix: u8, rest: &[u8], look: impl FnOnce(&[u8]) -> T) -> T {
+    let mut short = [0; SHORT_KEY_BYTES];
+    if let Some([first, others @ ..]) = short.get_mut(..=rest.len()) {
+        *first = prefix;
+        others.copy_from_slice(rest);
+    }
+    match short.get(..=rest.len()) {
+        Some(short) => look(short),
+        None => look(&key(prefix, rest)),
+    }
+}
+
+/// What goes before the application's keys.
+pub(crate) const STATE: u8 = b's';
+
 pub(crate) fn state(of: &[u8]) -> Bytes {
-    key(b's', of)
+    key(STATE, of)
+}
+
+/// Looks at the key of a row of the application's state.
+pub(crate) fn with_state<T>(of: &[u8], look: impl FnOnce(&[u8]) -> T) -> T {
+    with_key(STATE, of, look)
 }
 
 pub(crate) fn offence(offender: &PublicKey, height: Height) -> Hash {
@@ -170,7 +197,7 @@ impl ChainReader<'_> {
     ///
     /// [`StorageError`].
     pub fn transaction(&self, id: &TransactionId) -> Result<Option<(Height, u32)>, StorageError> {
-        let Some(raw) = self.0.get(&transaction(id))? else { return Ok(None) };
+        let Some(raw) = with_key(b't', id.as_bytes(), |key| self.0.get(key))? else { return Ok(None) };
         let height = height_from(&raw)?;
         let index = raw.get(8..12).and_then(|raw| raw.try_into().ok()).map(u32::from_be_bytes);
         let index = index.ok_or_else(|| StorageError::Damaged("a transaction's place can't be read".into()))?;
@@ -234,6 +261,14 @@ pub(crate) fn to_borsh<T: borsh::BorshSerialize>(value: &T) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_looked_at_with_its_prefix_however_long_it_is() {
+        for len in [0, 1, SHORT_KEY_BYTES - 1, SHORT_KEY_BYTES, 1000] {
+            let rest = vec![7; len];
+            with_state(&rest, |key| assert_eq!(key, &state(&rest)[..], "{len} bytes"));
+        }
+    }
 
     #[test]
     fn validators_are_found_by_the_last_change_at_or_below() {

@@ -1,6 +1,9 @@
 //! The ledger: genesis state, judging and building blocks, and the one atomic batch by which a block becomes part of the chain.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use quorate::{
@@ -16,7 +19,9 @@ use quorate::{
 
 use crate::{
     execute::{self, Executed, Failure, Input, StateView},
+    keyed::{IdSet, Keyed},
     layout::{self, ChainReader, StoredBlock},
+    packed::Packed,
     prune,
 };
 
@@ -131,8 +136,17 @@ fn judged<T>(result: Result<T, ProofError>) -> Result<Result<T, ProofError>, Sto
     }
 }
 
-/// Tells whether a transaction's costly check was done before.
-pub(crate) type KnownGood<'a> = &'a dyn Fn(&TransactionId, &Bytes) -> bool;
+/// What this node knows of a transaction before it looks for it in the chain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Its costly check was done before.
+    pub(crate) good: bool,
+    /// It is not in the chain up to the tip that was asked about.
+    pub(crate) new: bool,
+}
+
+/// Tells of transactions, named by their ids, what is known up to the tip at a height: in the order of the ids, and at most as many.
+pub(crate) type Knowing<'a> = &'a dyn Fn(Height, &[TransactionId], &[Bytes]) -> Vec<Known>;
 
 /// What was found out of a final block before its parent was part of the chain.
 #[derive(Debug, Default)]
@@ -260,7 +274,7 @@ impl Ledger {
         view: &View,
         block: &Block,
         known: Foreknown,
-        known_good: KnownGood<'_>,
+        knowing: Knowing<'_>,
     ) -> Result<Result<Candidate, String>, StorageError> {
         let header = block.header();
         if let Err(why) = self.check_place(view, header) {
@@ -270,7 +284,7 @@ impl Ledger {
         if ids.len() != block.transactions().len() {
             ids = block.transactions().iter().map(|tx| self.application.transaction_id(tx)).collect();
         }
-        if let Some(why) = self.check_transactions(view, (&ids, &good), block.transactions(), known_good)? {
+        if let Some(why) = self.check_transactions(view, (&ids, &good), block.transactions(), knowing)? {
             return Ok(Err(why));
         }
         let misbehaviour = match self.check_evidence(view, block.evidence())? {
@@ -339,20 +353,21 @@ impl Ledger {
         view: &View,
         (ids, good): (&[TransactionId], &[bool]),
         transactions: &[Bytes],
-        known_good: KnownGood<'_>,
+        knowing: Knowing<'_>,
     ) -> Result<Option<String>, StorageError> {
         let chain = view.chain();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = IdSet::with_capacity_and_hasher(ids.len(), Keyed::default());
         let mut unknown = Vec::new();
         let good = good.iter().copied().chain(std::iter::repeat(false));
-        for ((id, transaction), good) in ids.iter().zip(transactions).zip(good) {
+        let known = knowing(view.tip.height, ids, transactions).into_iter().chain(std::iter::repeat(Known::default()));
+        for (((id, transaction), good), known) in ids.iter().zip(transactions).zip(good).zip(known) {
             if !seen.insert(id) {
                 return Ok(Some(format!("transaction {id} occurs twice")));
             }
-            if chain.transaction(id)?.is_some() {
+            if !known.new && chain.transaction(id)?.is_some() {
                 return Ok(Some(format!("transaction {id} is final already")));
             }
-            if !good && !known_good(id, transaction) {
+            if !good && !known.good {
                 unknown.push(transaction.clone());
             }
         }
@@ -389,7 +404,7 @@ impl Ledger {
         block: &Block,
         limits: &BlockLimits,
         now: Timestamp,
-        known_good: KnownGood<'_>,
+        knowing: Knowing<'_>,
     ) -> Result<Result<Candidate, Verdict>, StorageError> {
         let invalid = |why: String| Ok(Err(Verdict::Invalid(why)));
         let header = block.header();
@@ -407,7 +422,7 @@ impl Ledger {
             let ahead = header.time.0 - now.0;
             return Ok(Err(Verdict::NotNow(format!("its time is {ahead} ms ahead of this node's clock"))));
         }
-        Ok(self.execute(view, block, Foreknown::default(), known_good)?.map_err(Verdict::Invalid))
+        Ok(self.execute(view, block, Foreknown::default(), knowing)?.map_err(Verdict::Invalid))
     }
 
     /// Checks a block that comes with a proof of finality, and executes it.
@@ -417,7 +432,7 @@ impl Ledger {
         block: &Block,
         proof: &[u8],
         known: Foreknown,
-        known_good: KnownGood<'_>,
+        knowing: Knowing<'_>,
     ) -> Result<Candidate, BadBlock> {
         if proof.len() > PROOF_BYTES_MAX {
             return Err(BadBlock::NotFinal(format!("proof has {} bytes; the limit is {PROOF_BYTES_MAX}", proof.len())));
@@ -428,7 +443,7 @@ impl Ledger {
             judged(self.finality.verify(&self.genesis.chain_id(), block.header(), proof, &view.validators))?
                 .map_err(|error| BadBlock::NotFinal(error.to_string()))?;
         }
-        self.execute(view, block, known, known_good)?.map_err(|what| BadBlock::Conflict {
+        self.execute(view, block, known, knowing)?.map_err(|what| BadBlock::Conflict {
             height: block.height(),
             hash: block.hash(),
             what,
@@ -498,17 +513,19 @@ impl Ledger {
             .map_err(|error| error.to_string()))
     }
 
-    /// Everything that a block changes, as one batch.
-    pub(crate) fn batch(&self, view: &View, candidate: &Candidate, proof: &Bytes) -> Batch {
+    /// Everything that a block changes, as one batch; what it writes to the state is taken out of it.
+    pub(crate) fn batch(&self, view: &View, candidate: &mut Candidate, proof: &Bytes) -> Batch {
         let Candidate { block, ids, executed, misbehaviour } = candidate;
         let (height, hash) = (block.height(), block.hash());
         let mut batch = Batch::new();
         batch.put(layout::block(height), StoredBlock::encode(block, proof, &executed.outcome.receipts));
         batch.put(layout::hash(&hash), layout::with_height(height, &[]));
+        let mut rows = Packed::default();
         for (id, index) in ids.iter().zip(0u32..) {
-            batch.put(layout::transaction(id), layout::with_height(height, &index.to_be_bytes()));
+            let (key, place) = layout::transaction(&mut rows, id, height, index);
+            batch.put(key, place);
         }
-        executed.writes.put_into(&mut batch);
+        std::mem::take(&mut executed.writes).put_into(&mut batch);
         if executed.next_validators != view.validators {
             batch.put(layout::validators(height.next()), layout::to_borsh(&executed.next_validators));
         }
@@ -532,8 +549,8 @@ impl Ledger {
     ///
     /// [`BadBlock`].
     pub fn append(&self, view: &View, block: &Block, proof: &Bytes) -> Result<View, BadBlock> {
-        let candidate = self.judge_final(view, block, proof, Foreknown::default(), &|_, _| false)?;
-        self.storage.commit(self.batch(view, &candidate, proof))?;
+        let mut candidate = self.judge_final(view, block, proof, Foreknown::default(), &|_, _, _| Vec::new())?;
+        self.storage.commit(self.batch(view, &mut candidate, proof))?;
         Ok(self.view()?)
     }
 }
@@ -556,32 +573,44 @@ fn receipts_root(receipts: &[Bytes]) -> Hash {
 /// Transactions below which threads cost more than they bring: a thread costs some 30 us, a signature 40 us, a ballot ten times that.
 const PARALLEL_MIN: usize = 16;
 
-/// [`Application::verify`] on all cores.
+/// The cores that this process may use, asked for once: the answer is read from files of the system each time.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// [`Application::verify`] on all cores, of which this thread's is one.
 pub(crate) fn verify_parallel(
     application: &dyn Application,
     state: &StateView<'_>,
     transactions: &[Bytes],
 ) -> Vec<Result<(), Rejection>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores();
     if transactions.len() < PARALLEL_MIN || cores == 1 {
         return verify_part(application, state, transactions);
     }
     let share = transactions.len().div_ceil(cores);
+    let (own, others) = transactions.split_at(share);
     std::thread::scope(|scope| {
         let workers: Vec<_> =
-            transactions.chunks(share).map(|part| scope.spawn(move || verify_part(application, state, part))).collect();
+            others.chunks(share).map(|part| scope.spawn(move || verify_part(application, state, part))).collect();
         let mut verdicts = Vec::with_capacity(transactions.len());
-        for (worker, part) in workers.into_iter().zip(transactions.chunks(share)) {
-            match worker.join() {
-                Ok(answers) => verdicts.extend(answers),
-                // A panic is the application's fault; what it did not judge is not accepted.
-                Err(_) => {
-                    verdicts.extend(part.iter().map(|_| Err(Rejection::State("the application panicked".into()))))
-                }
-            }
+        verdicts.extend(contained(own, || verify_part(application, state, own)));
+        for (worker, part) in workers.into_iter().zip(others.chunks(share)) {
+            verdicts.extend(worker.join().unwrap_or_else(|_| panicked(part)));
         }
         verdicts
     })
+}
+
+/// The verdicts of `verify`, also if it panics.
+fn contained(part: &[Bytes], verify: impl FnOnce() -> Vec<Result<(), Rejection>>) -> Vec<Result<(), Rejection>> {
+    catch_unwind(AssertUnwindSafe(verify)).unwrap_or_else(|_| panicked(part))
+}
+
+/// A panic is the application's fault; what it did not judge is not accepted.
+fn panicked(part: &[Bytes]) -> Vec<Result<(), Rejection>> {
+    vec![Err(Rejection::State("the application panicked".into())); part.len()]
 }
 
 /// As [`Application::verify`], with as many answers as transactions: else whoever pairs them takes a transaction that nobody judged for a good one.
@@ -597,4 +626,38 @@ fn verify_part(
     }
     let why = format!("the application gave {found} verdicts for {expected} transactions");
     vec![Err(Rejection::State(why)); expected]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{Empty, Judge};
+
+    /// `count` verdicts of as many transactions, of which one is `odd`.
+    fn verdicts(count: usize, odd_at: usize, odd: &'static [u8]) -> Vec<Result<(), Rejection>> {
+        let mut transactions = vec![Bytes::from_static(b"yes"); count];
+        transactions[odd_at] = Bytes::from_static(odd);
+        verify_parallel(&Judge, &StateView(&Empty), &transactions)
+    }
+
+    #[test]
+    fn every_transaction_has_the_verdict_of_its_place_on_however_many_threads() {
+        for count in [1, PARALLEL_MIN - 1, PARALLEL_MIN, PARALLEL_MIN + 1, 100] {
+            for odd_at in [0, count / 2, count - 1] {
+                let found = verdicts(count, odd_at, b"no");
+                let wrong: Vec<usize> = (0..count).filter(|at| found[*at].is_err()).collect();
+                assert_eq!((found.len(), wrong), (count, vec![odd_at]));
+            }
+        }
+    }
+
+    /// Nothing of the share in which it happened was judged; and it says nothing against who sent it.
+    #[test]
+    fn a_panic_is_the_applications_fault_on_whichever_thread_it_comes() {
+        for odd_at in [0, 99] {
+            let found = verdicts(100, odd_at, b"panic");
+            assert_eq!(found.len(), 100);
+            assert!(matches!(&found[odd_at], Err(Rejection::State(_))), "{:?}", found[odd_at]);
+        }
+    }
 }

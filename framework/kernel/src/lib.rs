@@ -7,7 +7,7 @@
 //! 3. `core`: the loop; persist, then sign, then send; commit, then announce.
 //! 4. [`ledger`] and [`layout`]: judging, building and storing blocks. `execute`: a block's effect on a view of the state.
 //! 5. [`signer`]: the key and its durable guard. [`pool`] and `intake`: transactions that wait.
-//! 6. `own`: a service's own ledger. `checked`: what was judged without being taken.
+//! 6. `own`: a service's own ledger. `checked`: what was judged without being taken. `packed` and `keyed`: rows and tables of many transactions.
 //! 7. `sync`, `ahead` and `together`: catch-up. `router`, `wire` and `named`: what peers say. `requests` and `hot`: what clients ask.
 
 pub mod config;
@@ -28,9 +28,11 @@ mod core;
 mod execute;
 mod hot;
 mod intake;
+mod keyed;
 mod metrics;
 mod named;
 mod own;
+mod packed;
 mod requests;
 mod router;
 #[cfg(test)]

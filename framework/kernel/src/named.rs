@@ -17,6 +17,8 @@ use quorate::{
     transport::MESSAGE_BYTES_MAX,
 };
 
+use crate::keyed::Keyed;
+
 /// A message with fewer bytes goes whole: asking for what is missing costs more than it saves.
 const NAMED_BYTES_MIN: usize = 8 << 10;
 
@@ -123,7 +125,7 @@ impl Named {
         let before_len = take_u32(&mut rest)?;
         let before = take(&mut rest, before_len)?;
         let count = take_u32(&mut rest).filter(|count| *count <= BLOCK_TRANSACTIONS_MAX)?;
-        let (mut items, mut ids) = (Vec::new(), HashSet::new());
+        let (mut items, mut ids) = (Vec::new(), HashSet::with_hasher(Keyed::default()));
         for _ in 0..count {
             items.push(match *take(&mut rest, 1)?.first()? {
                 0 => {
@@ -186,10 +188,19 @@ impl Named {
         (names > 0).then(|| out.freeze())
     }
 
-    /// The message, put together with what `held` gives, of which `allowed` says whether it may have so many bytes.
+    /// The transactions that are named, in order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &TransactionId> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Id(id) => Some(id),
+            Item::Bytes(_) => None,
+        })
+    }
+
+    /// The message, put together with what `held` gives, asked for each of [`Self::ids`] in order, of which `allowed` says whether it may have so
+    /// many bytes.
     pub(crate) fn whole(
         &self,
-        held: impl Fn(&TransactionId) -> Option<Bytes>,
+        mut held: impl FnMut(&TransactionId) -> Option<Bytes>,
         allowed: impl FnOnce(u64) -> bool,
     ) -> Result<Bytes, Unmade> {
         let mut found = Vec::with_capacity(self.items.len());

@@ -23,7 +23,7 @@ use crate::{
     backup::Backup,
     config::{Assembly, Role},
     core::{self, CONTROLS_MAX, Control, MESSAGES_MAX, Parts},
-    intake::{self, INTAKE_MAX},
+    intake::{self, INTAKE_MAX, Submission},
     key::{KeyError, NodeKey},
     ledger::{Ledger, LedgerError},
     own::{Opened, Opener},
@@ -438,8 +438,7 @@ impl Starting {
             serve,
         };
         self.running.tasks.push(tokio::spawn(router.run(events_rx, found)));
-        let intake = intake::run(Arc::clone(&shared), submissions_rx, commands.clone(), controls.clone());
-        self.running.tasks.push(tokio::spawn(intake));
+        take_in(Arc::clone(&shared), submissions_rx, commands.clone(), controls.clone())?;
         self.running.tasks.push(tokio::spawn(router::serve_blocks(shared, serve_rx, commands.clone())));
         self.running.controls = Some(controls);
         self.running.transport = Some(commands);
@@ -571,6 +570,20 @@ impl Starting {
             self.running.services.push(commands);
         }
     }
+}
+
+/// The intake's own thread: it ends when nobody can hand in any more.
+fn take_in(
+    shared: Arc<Shared>,
+    submissions: mpsc::Receiver<Submission>,
+    transport: mpsc::Sender<TransportCommand>,
+    core: mpsc::Sender<Control>,
+) -> Result<(), StartError> {
+    std::thread::Builder::new()
+        .name("quorate-intake".into())
+        .spawn(move || intake::run(&shared, submissions, &transport, &core))
+        .map_err(io("the intake's thread could not be made"))?;
+    Ok(())
 }
 
 /// Tells a service of the newest final block; one that is slow misses those between.

@@ -10,10 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use quorate::{
-    Instant, TransactionId,
+    Height, Instant, TransactionId,
     application::{Admission, Rejection},
     node::{PoolStatus, SubmitError},
 };
+
+use crate::keyed::IdMap;
 
 /// How long a transaction whose predecessor is missing may wait.
 pub const GAP_WAIT: Duration = Duration::from_secs(600);
@@ -42,6 +44,8 @@ struct Entry {
     bytes: Bytes,
     admission: Admission,
     arrived: Instant,
+    /// Not in the chain up to [`Pool::tip`].
+    new: bool,
 }
 
 #[derive(Default)]
@@ -54,9 +58,12 @@ struct Sender {
 pub struct Pool {
     limits: PoolLimits,
     bytes: usize,
-    entries: HashMap<TransactionId, Entry>,
+    /// The last final block whose transactions were taken out.
+    tip: Height,
+    entries: IdMap<Entry>,
+    /// Those of whom nothing waits any more are forgotten by [`Pool::forget_senders`].
     senders: HashMap<Bytes, Sender>,
-    /// Senders in turn.
+    /// All senders, in turn.
     turns: VecDeque<Bytes>,
     conflicts: HashMap<Bytes, TransactionId>,
     /// How long the last blocks took to come, for `retry_after_ms`.
@@ -69,7 +76,8 @@ impl Pool {
         Self {
             limits,
             bytes: 0,
-            entries: HashMap::new(),
+            tip: Height::GENESIS,
+            entries: IdMap::default(),
             senders: HashMap::new(),
             turns: VecDeque::new(),
             conflicts: HashMap::new(),
@@ -90,6 +98,16 @@ impl Pool {
     /// The bytes of a transaction that waits.
     pub fn get(&self, id: &TransactionId) -> Option<&Bytes> {
         self.entries.get(id).map(|entry| &entry.bytes)
+    }
+
+    /// The bytes of those that wait, in the order of `ids`.
+    pub(crate) fn held<'a>(&self, ids: impl Iterator<Item = &'a TransactionId>) -> Vec<Option<Bytes>> {
+        ids.map(|id| self.get(id).cloned()).collect()
+    }
+
+    /// Whether a transaction waits and is known not to be in the chain up to `tip`: only of the tip to which the pool has come.
+    pub fn is_new(&self, id: &TransactionId, tip: Height) -> bool {
+        tip == self.tip && self.entries.get(id).is_some_and(|entry| entry.new)
     }
 
     /// Whether a transaction came no later than `before`, and waits still.
@@ -117,7 +135,7 @@ impl Pool {
         }
     }
 
-    /// Adds a checked transaction; `false` when it is there already.
+    /// Adds a checked transaction, which was looked for in the chain up to `tip` and not found; `false` when it is there already.
     ///
     /// # Errors
     ///
@@ -125,8 +143,8 @@ impl Pool {
     pub fn insert(
         &mut self,
         now: Instant,
-        id: TransactionId,
-        bytes: Bytes,
+        tip: Height,
+        (id, bytes): (TransactionId, Bytes),
         admission: Admission,
     ) -> Result<bool, SubmitError> {
         if self.entries.contains_key(&id) {
@@ -141,6 +159,10 @@ impl Pool {
         let sender = match self.senders.get_mut(&admission.sender) {
             Some(sender) => sender,
             None => {
+                // As many again as can wait at most: some are removed for other reasons than a block.
+                if self.turns.len() >= self.limits.count_max.saturating_mul(2) {
+                    self.forget_senders();
+                }
                 self.turns.push_back(admission.sender.clone());
                 self.senders.entry(admission.sender.clone()).or_default()
             }
@@ -157,7 +179,9 @@ impl Pool {
             self.conflicts.insert(key.clone(), id);
         }
         self.bytes += bytes.len();
-        self.entries.insert(id, Entry { bytes, admission, arrived: now });
+        // A block after `tip` which was taken out of the pool before may have it.
+        let new = tip >= self.tip;
+        self.entries.insert(id, Entry { bytes, admission, arrived: now, new });
         Ok(true)
     }
 
@@ -173,10 +197,6 @@ impl Pool {
         let sender = &entry.admission.sender;
         if let Some(queue) = self.senders.get_mut(sender) {
             queue.waiting.remove(&entry.admission.sequence);
-            if queue.waiting.is_empty() {
-                self.senders.remove(sender);
-                // `turns` forgets it when its turn comes.
-            }
         }
         Some(entry.bytes)
     }
@@ -192,9 +212,24 @@ impl Pool {
             }
             self.remove(id);
         }
-        let senders = &self.senders;
-        let mut seen = std::collections::HashSet::new();
-        self.turns.retain(|sender| senders.contains_key(sender) && seen.insert(sender.clone()));
+        self.forget_senders();
+    }
+
+    /// Notes that what the blocks up to `tip` made final is taken out.
+    pub fn came_to(&mut self, tip: Height) {
+        self.tip = tip;
+    }
+
+    /// Forgets the senders of whom nothing waits.
+    fn forget_senders(&mut self) {
+        let senders = &mut self.senders;
+        self.turns.retain(|sender| match senders.get(sender) {
+            Some(queue) if !queue.waiting.is_empty() => true,
+            _ => {
+                senders.remove(sender);
+                false
+            }
+        });
     }
 
     /// Candidates for a block, senders in turn, each in order and without gaps: at most `count` of together `bytes`.
@@ -308,7 +343,7 @@ mod tests {
     }
 
     fn put(pool: &mut Pool, n: u8, admission: Admission) -> Result<bool, SubmitError> {
-        pool.insert(Instant(0), id(n), Bytes::from(vec![n; 10]), admission)
+        pool.insert(Instant(0), Height(0), (id(n), Bytes::from(vec![n; 10])), admission)
     }
 
     #[test]
@@ -363,5 +398,43 @@ mod tests {
         assert_eq!(second, Err(SubmitError::Rejected(Rejection::Duplicate { winner: id(1) })));
         pool.remove(&id(1));
         assert_eq!(put(&mut pool, 2, with_key("b")), Ok(true));
+    }
+
+    /// Between the look into the chain and the pool a block may become final.
+    #[test]
+    fn what_was_looked_for_in_an_older_chain_is_not_called_new() {
+        let mut pool = pool();
+        let put = |pool: &mut Pool, n: u8, sender, tip| {
+            pool.insert(Instant(0), Height(tip), (id(n), Bytes::new()), admission(sender, 0, 0)).unwrap()
+        };
+        put(&mut pool, 1, "a", 0);
+        pool.came_to(Height(5));
+        put(&mut pool, 2, "b", 4);
+        put(&mut pool, 3, "c", 6);
+        assert_eq!([1, 2, 3, 4].map(|n| pool.is_new(&id(n), Height(5))), [true, false, true, false]);
+        // Of another tip the pool does not know.
+        assert_eq!([4, 6].map(|tip| pool.is_new(&id(1), Height(tip))), [false, false]);
+        pool.remove(&id(1));
+        assert!(!pool.is_new(&id(1), Height(5)));
+    }
+
+    #[test]
+    fn a_sender_has_one_turn_however_often_it_went_and_came_and_is_forgotten_when_idle() {
+        let mut pool = pool();
+        for _ in 0..3 {
+            put(&mut pool, 1, admission("a", 0, 0)).unwrap();
+            pool.remove(&id(1));
+        }
+        put(&mut pool, 1, admission("a", 0, 0)).unwrap();
+        assert_eq!((pool.turns.len(), pool.senders.len()), (1, 1));
+        pool.committed(&[id(1)]);
+        assert_eq!((pool.turns.len(), pool.senders.len()), (0, 0));
+        // Without a block as well: many who come and go take no more than twice the room of those who can wait.
+        for n in 0..100 {
+            let sender = Bytes::from(vec![n; 4]);
+            put(&mut pool, n, Admission { sender, ..admission("", 0, 0) }).unwrap();
+            pool.remove(&id(n));
+            assert!(pool.turns.len() <= 8 && pool.senders.len() == pool.turns.len(), "{}", pool.turns.len());
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     core::Control,
     execute::StateView,
     hot::{Hot, HotBlock, Made},
-    intake::{Origin, Submission, SubmitReply},
+    intake::{Origin, Submission},
     layout::StoredBlock,
     ledger::View,
     shared::Shared,
@@ -68,14 +68,8 @@ impl Node for Front {
 impl Back {
     fn call(&self, request: Request, reply: Reply) {
         match request {
-            Request::Submit(bytes) => {
-                let reply: SubmitReply = Box::new(move |result| reply(Response::Submitted(result)));
-                self.hand_in(Submission { bytes, origin: Origin::Client(reply) });
-            }
-            Request::Check(bytes) => {
-                let reply: SubmitReply = Box::new(move |result| reply(Response::Checked(result)));
-                self.hand_in(Submission { bytes, origin: Origin::Asker(reply) });
-            }
+            Request::Submit(bytes) => self.hand_in(Submission { bytes, origin: Origin::Client(reply) }),
+            Request::Check(bytes) => self.hand_in(Submission { bytes, origin: Origin::Asker(reply) }),
             Request::Backup { directory } => self.backup.start(Arc::clone(&self.shared), directory, reply),
             other => reply(self.answer(other).unwrap_or_else(|error| {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request could not be answered");

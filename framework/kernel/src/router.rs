@@ -131,7 +131,8 @@ impl Router {
                     || {
                         let now = self.shared.clock.now();
                         let allowed = |bytes| self.shared.names().allows(from, now, bytes);
-                        let made = named.whole(|id| self.shared.pool().get(id).cloned(), allowed);
+                        let mut held = self.shared.pool().held(named.ids()).into_iter();
+                        let made = named.whole(|_| held.next().flatten(), allowed);
                         if let Ok(message) = &made {
                             self.shared.names().keep(from, &named, message.clone());
                         }
@@ -170,7 +171,7 @@ impl Router {
         let status = Message::Status { height: tip.height, hash: tip.hash }.encode();
         self.transport.send(TransportCommand::Send { to, class: Class::Sync, bytes: status }).await.ok()?;
         for message in intake::whole_pool(&self.shared) {
-            let command = TransportCommand::Send { to, class: Class::Pool, bytes: message.encode() };
+            let command = TransportCommand::Send { to, class: Class::Pool, bytes: message };
             self.transport.send(command).await.ok()?;
         }
         Some(())

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     checked::Checked,
-    ledger::{Ledger, View},
+    ledger::{Known, Ledger, View},
     metrics::Metrics,
     named::Names,
     pool::Pool,
@@ -143,10 +143,11 @@ impl Shared {
     pub(crate) fn new(
         ledger: Ledger,
         view: View,
-        pool: Pool,
+        mut pool: Pool,
         who: Identification,
         held: oneshot::Sender<Infallible>,
     ) -> Self {
+        pool.came_to(view.tip.height);
         let metrics = Metrics::new();
         metrics.height.set(i64::try_from(view.tip.height.0).unwrap_or(i64::MAX));
         Self {
@@ -189,9 +190,18 @@ impl Shared {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a transaction's costly check was done here before.
-    pub(crate) fn known_good(&self, id: &TransactionId, bytes: &Bytes) -> bool {
-        self.pool().get(id) == Some(bytes) || self.checked().contains(bytes)
+    /// What pool and memory know of transactions, in the order of `ids`; `tip` is how far the chain goes on which they are looked at.
+    pub(crate) fn known(&self, tip: Height, ids: &[TransactionId], transactions: &[Bytes]) -> Vec<Known> {
+        let pool = self.pool();
+        let both = || ids.iter().zip(transactions);
+        let mut known: Vec<Known> =
+            both().map(|(id, bytes)| Known { good: pool.get(id) == Some(bytes), new: pool.is_new(id, tip) }).collect();
+        drop(pool);
+        let checked = self.checked();
+        for (known, (_, bytes)) in known.iter_mut().zip(both()).filter(|(known, _)| !known.good) {
+            known.good = checked.contains(bytes);
+        }
+        known
     }
 
     pub(crate) fn board(&self) -> MutexGuard<'_, Board> {

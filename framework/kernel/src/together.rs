@@ -67,9 +67,9 @@ impl Together {
     }
 
     /// Adds a block that was judged on `view`, the chain after the last one.
-    pub(crate) fn add(&mut self, ledger: &Ledger, view: &View, block: Candidate, proof: &Bytes) {
+    pub(crate) fn add(&mut self, ledger: &Ledger, view: &View, mut block: Candidate, proof: &Bytes) {
         self.bytes += block.block.encoded().len();
-        self.batches.push(ledger.batch(view, &block, proof));
+        self.batches.push(ledger.batch(view, &mut block, proof));
         self.blocks.push(block);
     }
 

@@ -18,6 +18,9 @@ pub(crate) const BLOCKS_PER_MESSAGE: usize = 512;
 /// Bytes of blocks that are asked for at once.
 pub(crate) const BLOCK_BYTES_WANTED: u32 = 4 << 20;
 
+/// The tag of [`Message::Transactions`].
+const TRANSACTIONS: u8 = 1;
+
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
@@ -38,14 +41,10 @@ pub(crate) enum Message {
 impl Message {
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
-        let put = |out: &mut BytesMut, item: &Bytes| {
-            out.put_u32_le(u32::try_from(item.len()).unwrap_or(u32::MAX));
-            out.put_slice(item);
-        };
         match self {
             Self::Transactions(items) | Self::Evidence(items) => {
                 out.reserve(1 + items.iter().map(|item| item.len() + 4).sum::<usize>());
-                out.put_u8(if matches!(self, Self::Transactions(_)) { 1 } else { 2 });
+                out.put_u8(if matches!(self, Self::Transactions(_)) { TRANSACTIONS } else { 2 });
                 for item in items {
                     put(&mut out, item);
                 }
@@ -86,7 +85,7 @@ impl Message {
         let rest = bytes.slice(1.min(bytes.len())..);
         let u64_at = |at: usize| rest.get(at..at + 8).and_then(|raw| raw.try_into().ok()).map(u64::from_le_bytes);
         match bytes.first()? {
-            1 => list(&rest, TRANSACTIONS_PER_MESSAGE).map(Self::Transactions),
+            &TRANSACTIONS => list(&rest, TRANSACTIONS_PER_MESSAGE).map(Self::Transactions),
             2 => list(&rest, TRANSACTIONS_PER_MESSAGE).map(Self::Evidence),
             3 if rest.len() == 40 => {
                 let hash: [u8; 32] = rest.get(8..)?.try_into().ok()?;
@@ -124,24 +123,45 @@ fn list(bytes: &Bytes, limit: usize) -> Option<Vec<Bytes>> {
     Some(items)
 }
 
-/// Cuts transactions into messages.
-pub(crate) fn transaction_messages(transactions: Vec<Bytes>) -> Vec<Message> {
-    let mut messages = Vec::new();
-    let mut current = Vec::new();
-    let mut bytes = 0;
-    for transaction in transactions {
-        if current.len() == TRANSACTIONS_PER_MESSAGE || bytes + transaction.len() > TRANSACTION_BYTES_PER_MESSAGE {
-            messages.push(Message::Transactions(std::mem::take(&mut current)));
-            bytes = 0;
+/// Puts transactions into as few messages as may be, encoded once for all who get them.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    full: Vec<Bytes>,
+    current: BytesMut,
+    count: usize,
+}
+
+impl Outgoing {
+    pub(crate) fn add(&mut self, transaction: &[u8]) {
+        if self.count == TRANSACTIONS_PER_MESSAGE
+            || self.current.len() + transaction.len() > TRANSACTION_BYTES_PER_MESSAGE
+        {
+            self.end_message();
         }
-        bytes += transaction.len();
-        current.push(transaction);
+        if self.count == 0 {
+            self.current.put_u8(TRANSACTIONS);
+        }
+        self.count += 1;
+        put(&mut self.current, transaction);
     }
-    if !current.is_empty() {
-        messages.push(Message::Transactions(current));
+
+    /// The messages.
+    pub(crate) fn finish(mut self) -> Vec<Bytes> {
+        self.end_message();
+        self.full
     }
-    messages.retain(|message| !matches!(message, Message::Transactions(items) if items.is_empty()));
-    messages
+
+    fn end_message(&mut self) {
+        if self.count > 0 {
+            self.full.push(std::mem::take(&mut self.current).freeze());
+            self.count = 0;
+        }
+    }
+}
+
+fn put(out: &mut BytesMut, item: &[u8]) {
+    out.put_u32_le(u32::try_from(item.len()).unwrap_or(u32::MAX));
+    out.put_slice(item);
 }
 
 #[cfg(test)]
@@ -166,6 +186,25 @@ mod tests {
     fn every_message_reads_back() {
         for message in samples() {
             assert_eq!(Message::decode(&message.encode()), Some(message));
+        }
+    }
+
+    #[test]
+    fn transactions_come_in_order_in_messages_that_are_read_back_and_keep_their_bounds() {
+        let short: Vec<Bytes> =
+            (0..TRANSACTIONS_PER_MESSAGE as u32 + 1).map(|n| n.to_le_bytes().to_vec().into()).collect();
+        let long: Vec<Bytes> = (0..9).map(|fill| vec![fill; TRANSACTION_BYTES_PER_MESSAGE / 4].into()).collect();
+        for (given, messages) in [(&[][..], 0), (&short[..1], 1), (&short[..], 2), (&long[..], 3)] {
+            let mut outgoing = Outgoing::default();
+            given.iter().for_each(|transaction| outgoing.add(transaction));
+            let found = outgoing.finish();
+            assert_eq!(found.len(), messages);
+            let read = |bytes: &Bytes| match Message::decode(bytes) {
+                Some(Message::Transactions(items)) => items,
+                other => panic!("{other:?}"),
+            };
+            assert!(found.iter().all(|bytes| bytes.len() <= TRANSACTION_BYTES_PER_MESSAGE + 5));
+            assert_eq!(found.iter().flat_map(read).collect::<Vec<_>>(), given);
         }
     }
 

@@ -4,14 +4,18 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use quorate::{
     Application, Bytes, ChainId, Hash, PublicKey, Timestamp, TransactionId,
     application::{Admission, BlockContext, ExecuteError, Mode, Outcome, QueryError, Rejection, StateRead, StateWrite},
+    bytes::{BufMut, BytesMut},
     signature::{Signed, verify_batch},
     storage::StorageError,
 };
 
 use crate::{
     query, state,
-    transaction::{Put, signed_bytes},
+    transaction::{Read, SIGN_TAG, put_signed_bytes},
 };
+
+/// Room for the receipt of a transaction whose key has twenty bytes.
+const RECEIPT_BYTES: usize = 64;
 
 /// The application.
 #[derive(Debug, Clone)]
@@ -62,9 +66,9 @@ impl Kv {
         Self { chain_id, value_bytes_max }
     }
 
-    fn decode(&self, transaction: &[u8]) -> Result<Put, Rejection> {
-        let put = Put::decode(transaction)?;
-        match &put.value {
+    fn decode<'a>(&self, transaction: &'a [u8]) -> Result<Read<'a>, Rejection> {
+        let put = Read::of(transaction)?;
+        match put.value {
             Some(value) if value.len() > self.value_bytes_max => {
                 let (len, limit) = (value.len(), self.value_bytes_max);
                 Err(Rejection::Malformed(format!("value has {len} bytes; this network's limit is {limit}")))
@@ -73,13 +77,14 @@ impl Kv {
         }
     }
 
-    /// Applies one transaction.
+    /// Applies one transaction, and appends its receipt.
     fn apply(
         &self,
         state: &mut dyn StateWrite,
         block: &BlockContext<'_>,
         transaction: &[u8],
-    ) -> Result<(TransactionId, Bytes), Refusal> {
+        receipt: &mut BytesMut,
+    ) -> Result<TransactionId, Refusal> {
         let put = self.decode(transaction)?;
         let signer = put.public_key;
         let next = state::next_nonce(state, &signer)?;
@@ -91,21 +96,24 @@ impl Kv {
             return Err(used(state, &put)?.into());
         }
         let id = self.transaction_id(transaction);
-        match &put.value {
-            Some(value) => state::set_entry(state, &signer, &put.key, block.height, value),
-            None => state::remove_entry(state, &signer, &put.key),
+        match put.value {
+            Some(value) => state::set_entry(state, &signer, put.key, block.height, value),
+            None => state::remove_entry(state, &signer, put.key),
         }
         state::set_winner(state, &signer, put.nonce, &id);
         // Below u64::MAX, see `Put::decode`.
         state::set_next_nonce(state, &signer, next.saturating_add(1));
-        let written = Written { signer, nonce: put.nonce, key: put.key };
-        // Writing plain fields to memory does not fail.
-        Ok((id, borsh::to_vec(&written).unwrap_or_default().into()))
+        // `Written`, as borsh has it; keys have 64 bytes at most.
+        receipt.put_slice(signer.as_bytes());
+        receipt.put_u64_le(put.nonce);
+        receipt.put_u32_le(u32::try_from(put.key.len()).unwrap_or(u32::MAX));
+        receipt.put_slice(put.key);
+        Ok(id)
     }
 }
 
 /// The rejection of a transaction whose nonce is used.
-fn used(state: &dyn StateRead, put: &Put) -> Result<Rejection, StorageError> {
+fn used(state: &dyn StateRead, put: &Read<'_>) -> Result<Rejection, StorageError> {
     let winner = state::winner(state, &put.public_key, put.nonce)?;
     let winner = winner.ok_or_else(|| StorageError::Damaged(format!("no transaction has used nonce {}", put.nonce)))?;
     Ok(Rejection::Duplicate { winner })
@@ -119,24 +127,32 @@ impl Application for Kv {
     }
 
     fn verify(&self, _: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
-        let read: Vec<Result<(Put, Vec<u8>), Rejection>> = transactions
-            .iter()
-            .map(|bytes| self.decode(bytes).map(|put| (put, signed_bytes(&self.chain_id, bytes))))
-            .collect();
+        let read: Vec<Result<Read<'_>, Rejection>> = transactions.iter().map(|bytes| self.decode(bytes)).collect();
+        // What is signed, one after the other: memory is asked for once.
+        let each = SIGN_TAG.len() + ChainId::LEN;
+        let mut messages = Vec::with_capacity(transactions.iter().map(|bytes| bytes.len() + each).sum());
+        let mut ends = Vec::with_capacity(transactions.len());
+        for bytes in read.iter().zip(transactions).filter_map(|(read, bytes)| read.is_ok().then_some(bytes)) {
+            put_signed_bytes(&mut messages, &self.chain_id, bytes);
+            ends.push(messages.len());
+        }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let message = |(start, end): (usize, &usize)| messages.get(start..*end).unwrap_or_default();
         let signed: Vec<Signed<'_>> = read
             .iter()
             .flatten()
+            .zip(starts.zip(&ends).map(message))
             .map(|(put, message)| Signed { key: put.public_key, message, signature: put.signature })
             .collect();
         let mut verdicts = verify_batch(&signed).into_iter();
-        let answer = |read: &Result<_, Rejection>| match read {
-            Err(rejection) => Err(rejection.clone()),
+        let answer = |read: Result<Read<'_>, Rejection>| match read {
+            Err(rejection) => Err(rejection),
             Ok(_) if verdicts.next() == Some(true) => Ok(()),
             Ok(_) => Err(Rejection::NotAuthentic(
                 "the signature is not of this public key over this transaction on this chain".into(),
             )),
         };
-        read.iter().map(answer).collect()
+        read.into_iter().map(answer).collect()
     }
 
     fn check(&self, state: &dyn StateRead, _: Timestamp, transaction: &[u8]) -> Result<Admission, Rejection> {
@@ -146,18 +162,21 @@ impl Application for Kv {
             return Err(used(state, &put)?);
         }
         let sender = Bytes::copy_from_slice(put.public_key.as_bytes());
-        let conflict_key = [&sender[..], &put.nonce.to_le_bytes()].concat().into();
-        Ok(Admission { sender, sequence: put.nonce, next_sequence, conflict_keys: vec![conflict_key] })
+        // Of one signer's transactions with one nonce the pool keeps the first anyway.
+        Ok(Admission { sender, sequence: put.nonce, next_sequence, conflict_keys: Vec::new() })
     }
 
     fn execute(&self, state: &mut dyn StateWrite, block: &BlockContext<'_>) -> Result<Outcome, ExecuteError> {
         let mut outcome = Outcome::default();
         let mut ids = Vec::with_capacity(block.transactions.len());
+        outcome.receipts.reserve(block.transactions.len());
+        // One after the other in one buffer, which grows if keys are long.
+        let mut receipts = BytesMut::with_capacity(block.transactions.len() * RECEIPT_BYTES);
         for (index, transaction) in block.transactions.iter().enumerate() {
-            match (self.apply(state, block, transaction), block.mode) {
-                (Ok((id, receipt)), _) => {
+            match (self.apply(state, block, transaction, &mut receipts), block.mode) {
+                (Ok(id), _) => {
                     ids.push(id);
-                    outcome.receipts.push(receipt);
+                    outcome.receipts.push(receipts.split().freeze());
                 }
                 (Err(Refusal::Rejected(rejection)), Mode::Build) => outcome.left_out.push((index, rejection)),
                 (Err(Refusal::Rejected(rejection)), Mode::Apply) => {

@@ -114,16 +114,49 @@ pub(crate) fn entries(
         .collect()
 }
 
-fn nonce_key(signer: &PublicKey) -> Vec<u8> {
-    [b"n", &signer.as_bytes()[..]].concat()
+/// A key of the state, made without asking for memory: a transaction takes six of them.
+struct Key {
+    bytes: [u8; Self::BYTES_MAX],
+    len: usize,
 }
 
-fn winner_key(signer: &PublicKey, nonce: u64) -> Vec<u8> {
-    [b"w", &signer.as_bytes()[..], &nonce.to_be_bytes()].concat()
+impl Key {
+    /// The longest that is looked for: behind every key of a signer.
+    const BYTES_MAX: usize = 1 + PublicKey::LEN + KEY_BYTES_MAX + 1;
+
+    /// `parts` one after the other, of which what is beyond [`Self::BYTES_MAX`] is cut off.
+    fn of(prefix: u8, signer: &PublicKey, rest: &[u8]) -> Self {
+        let mut bytes = [0; Self::BYTES_MAX];
+        let [first, others @ ..] = &mut bytes;
+        *first = prefix;
+        let mut len = 1;
+        if let Some((of, others)) = others.split_first_chunk_mut() {
+            *of = *signer.as_bytes();
+            others.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            len += of.len() + rest.len().min(others.len());
+        }
+        Self { bytes, len }
+    }
 }
 
-fn entry_key(signer: &PublicKey, key: &[u8]) -> Vec<u8> {
-    [b"v", &signer.as_bytes()[..], key].concat()
+impl std::ops::Deref for Key {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn nonce_key(signer: &PublicKey) -> Key {
+    Key::of(b'n', signer, &[])
+}
+
+fn winner_key(signer: &PublicKey, nonce: u64) -> Key {
+    Key::of(b'w', signer, &nonce.to_be_bytes())
+}
+
+fn entry_key(signer: &PublicKey, key: &[u8]) -> Key {
+    Key::of(b'v', signer, key)
 }
 
 fn read_entry(stored: &Bytes) -> Result<Entry, StorageError> {

@@ -74,28 +74,7 @@ impl Put {
     ///
     /// [`Rejection::Malformed`] says what is wrong with the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Rejection> {
-        let malformed = |message: String| Err(Rejection::Malformed(message));
-        if bytes.len() > TRANSACTION_BYTES_MAX {
-            return malformed(format!("{} bytes; the limit is {TRANSACTION_BYTES_MAX}", bytes.len()));
-        }
-        match bytes.first() {
-            Some(&VERSION) => {}
-            Some(version) => return malformed(format!("version is {version}; this node reads {VERSION}")),
-            None => return malformed("no bytes".into()),
-        }
-        let put = Self::try_from_slice(bytes).map_err(|error| Rejection::Malformed(error.to_string()))?;
-        if put.key.is_empty() || put.key.len() > KEY_BYTES_MAX {
-            return malformed(format!("key has {} bytes; it must have 1 to {KEY_BYTES_MAX}", put.key.len()));
-        }
-        if let Some(value) = &put.value
-            && value.len() > VALUE_BYTES_CAP
-        {
-            return malformed(format!("value has {} bytes; the limit is {VALUE_BYTES_CAP}", value.len()));
-        }
-        if put.nonce == u64::MAX {
-            return malformed(format!("nonce is {}; it must be less", u64::MAX));
-        }
-        Ok(put)
+        Read::of(bytes).map(|read| read.to_put())
     }
 
     /// The bytes of the transaction.
@@ -106,15 +85,89 @@ impl Put {
 
     /// What the signature is over.
     pub fn signed_bytes(&self, chain_id: &ChainId) -> Vec<u8> {
-        signed_bytes(chain_id, &self.encode())
+        let mut signed = Vec::new();
+        put_signed_bytes(&mut signed, chain_id, &self.encode());
+        signed
     }
 }
 
-/// What a transaction's signature is over, given all its bytes.
-pub(crate) fn signed_bytes(chain_id: &ChainId, transaction: &[u8]) -> Vec<u8> {
+/// Appends what a transaction's signature is over, given all its bytes.
+pub(crate) fn put_signed_bytes(to: &mut Vec<u8>, chain_id: &ChainId, transaction: &[u8]) {
     let before = transaction.len().saturating_sub(Signature::LEN);
     let unsigned = transaction.get(..before).unwrap_or_default();
-    [SIGN_TAG, chain_id.as_bytes(), unsigned].concat()
+    for part in [SIGN_TAG, chain_id.as_bytes(), unsigned] {
+        to.extend_from_slice(part);
+    }
+}
+
+/// A transaction as its bytes say it, key and value where they stand in them: a node reads each several times, and keeps none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read<'a> {
+    pub(crate) public_key: PublicKey,
+    pub(crate) nonce: u64,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) signature: Signature,
+}
+
+impl<'a> Read<'a> {
+    /// As [`Put::decode`].
+    pub(crate) fn of(bytes: &'a [u8]) -> Result<Self, Rejection> {
+        let malformed = |message: String| Err(Rejection::Malformed(message));
+        if bytes.len() > TRANSACTION_BYTES_MAX {
+            return malformed(format!("{} bytes; the limit is {TRANSACTION_BYTES_MAX}", bytes.len()));
+        }
+        match bytes.first() {
+            Some(&VERSION) => {}
+            Some(version) => return malformed(format!("version is {version}; this node reads {VERSION}")),
+            None => return malformed("no bytes".into()),
+        }
+        let read = match Self::parts(bytes) {
+            Ok((read, [])) => read,
+            Ok((_, rest)) => return malformed(format!("{} bytes follow the signature", rest.len())),
+            Err(what) => return malformed(what.into()),
+        };
+        if read.key.is_empty() || read.key.len() > KEY_BYTES_MAX {
+            return malformed(format!("key has {} bytes; it must have 1 to {KEY_BYTES_MAX}", read.key.len()));
+        }
+        if let Some(value) = read.value
+            && value.len() > VALUE_BYTES_CAP
+        {
+            return malformed(format!("value has {} bytes; the limit is {VALUE_BYTES_CAP}", value.len()));
+        }
+        if read.nonce == u64::MAX {
+            return malformed(format!("nonce is {}; it must be less", u64::MAX));
+        }
+        Ok(read)
+    }
+
+    /// The fields as borsh has them, and what follows them; or what is wrong.
+    fn parts(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), &'static str> {
+        const CUT: &str = "the bytes end early";
+        let (_, rest) = bytes.split_first().ok_or(CUT)?;
+        let (public_key, rest) = rest.split_first_chunk().ok_or(CUT)?;
+        let (nonce, rest) = rest.split_first_chunk().ok_or(CUT)?;
+        let (key, rest) = list(rest).ok_or(CUT)?;
+        let (value, rest) = match rest.split_first().ok_or(CUT)? {
+            (0, rest) => (None, rest),
+            (1, rest) => list(rest).map(|(value, rest)| (Some(value), rest)).ok_or(CUT)?,
+            _ => return Err("what comes behind the key is neither 0 nor 1"),
+        };
+        let (signature, rest) = rest.split_first_chunk().ok_or(CUT)?;
+        let (public_key, nonce) = (PublicKey::new(*public_key), u64::from_le_bytes(*nonce));
+        Ok((Self { public_key, nonce, key, value, signature: Signature::new(*signature) }, rest))
+    }
+
+    fn to_put(self) -> Put {
+        let Self { public_key, nonce, key, value, signature } = self;
+        Put { version: VERSION, public_key, nonce, key: key.to_vec(), value: value.map(<[u8]>::to_vec), signature }
+    }
+}
+
+/// Bytes behind their length, and what follows them.
+fn list(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)
 }
 
 fn sign(seed: &[u8; 32], chain_id: &ChainId, nonce: u64, key: &[u8], value: Option<&[u8]>) -> Bytes {
@@ -180,6 +233,35 @@ mod tests {
                 assert_eq!(other.encode(), bad, "bit {bit}");
                 assert!(!other.public_key.verifies(&other.signed_bytes(&CHAIN), &other.signature), "bit {bit}");
             }
+        }
+    }
+
+    /// Nodes of every version must take the same bytes for a transaction: those that borsh takes, within the bounds.
+    #[test]
+    fn what_is_read_is_what_borsh_reads() {
+        let same = |bytes: &[u8]| {
+            let read = Put::decode(bytes).ok();
+            let within = |put: &Put| {
+                put.version == VERSION
+                    && (1..=KEY_BYTES_MAX).contains(&put.key.len())
+                    && put.value.as_ref().is_none_or(|value| value.len() <= VALUE_BYTES_CAP)
+                    && put.nonce < u64::MAX
+            };
+            assert_eq!(read, Put::try_from_slice(bytes).ok().filter(within), "{bytes:?}");
+        };
+        for good in [Put::sign_delete(&[1; 32], &CHAIN, 3, b"key"), Put::sign(&[1; 32], &CHAIN, 3, b"key", b"value")] {
+            (0..good.len()).for_each(|len| same(&good[..len]));
+            same(&[&good[..], &[0]].concat());
+            for at in 0..good.len() {
+                for byte in 0..=255 {
+                    let mut other = good.to_vec();
+                    other[at] = byte;
+                    same(&other);
+                }
+            }
+        }
+        for (key, value, nonce) in [(64, 1024, 0), (65, 0, 0), (0, 0, 0), (1, 1025, 0), (1, 1, u64::MAX)] {
+            same(&Put::sign(&[1; 32], &CHAIN, nonce, &vec![1; key], &vec![2; value]));
         }
     }
 }

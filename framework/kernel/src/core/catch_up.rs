@@ -157,7 +157,7 @@ impl Core {
     /// Judges and executes the blocks at hand from `given` on.
     fn judge(&mut self, mut given: Given, together: &mut Together) -> Result<Ended, StorageError> {
         let shared = Arc::clone(&self.shared);
-        let known_good = |id: &TransactionId, bytes: &Bytes| shared.known_good(id, bytes);
+        let knowing = |tip: Height, ids: &[TransactionId], bytes: &[Bytes]| shared.known(tip, ids, bytes);
         loop {
             let Given { peer, block, .. } = given;
             let (block, proof, known) = match block {
@@ -167,7 +167,7 @@ impl Core {
             // The consensus may have been there first.
             if block.height() > together.height() {
                 let view = together.view()?;
-                match shared.ledger.judge_final(&view, &block, &proof, known, &known_good) {
+                match shared.ledger.judge_final(&view, &block, &proof, known, &knowing) {
                     Ok(candidate) => together.add(&shared.ledger, &view, candidate, &proof),
                     Err(BadBlock::NotFinal(why)) => return Ok(Ended::NotFinal(peer, why)),
                     Err(BadBlock::Storage(error)) => return Err(error),

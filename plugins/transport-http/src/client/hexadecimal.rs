@@ -1,6 +1,6 @@
 //! Bytes and quantities in `0x` hexadecimal, as JSON texts.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -66,13 +66,36 @@ impl<'de> Deserialize<'de> for Decoded {
                 let digits = text
                     .strip_prefix("0x")
                     .ok_or_else(|| E::custom("expected bytes as `0x` and hexadecimal digits; `0x` is missing"))?;
-                hex::decode(digits)
+                decode(digits)
                     .map(Decoded)
                     .map_err(|error| E::custom(format_args!("expected hexadecimal digits after `0x`: {error}")))
             }
         }
         deserializer.deserialize_str(Text)
     }
+}
+
+/// What every byte is as a digit; [`NO_DIGIT`] if it is none.
+static DIGITS: LazyLock<[u8; 256]> = LazyLock::new(|| {
+    let value = |digit: usize| u8::try_from(digit).ok().and_then(|digit| char::from(digit).to_digit(16));
+    std::array::from_fn(|digit| value(digit).and_then(|value| u8::try_from(value).ok()).unwrap_or(NO_DIGIT))
+});
+
+const NO_DIGIT: u8 = 0xff;
+
+/// As [`hex::decode`], which tells what is wrong and looks at each digit for it.
+fn decode(digits: &str) -> Result<Vec<u8>, hex::FromHexError> {
+    let (pairs, rest) = digits.as_bytes().as_chunks();
+    let known: &[u8; 256] = &DIGITS;
+    let value = |digit: u8| known.get(usize::from(digit)).copied().unwrap_or(NO_DIGIT);
+    let mut wrong = 0;
+    let mut bytes = Vec::with_capacity(pairs.len());
+    bytes.extend(pairs.iter().map(|[high, low]| {
+        let (high, low) = (value(*high), value(*low));
+        wrong |= high | low;
+        (high << 4) | (low & 0xf)
+    }));
+    if wrong > 0xf || !rest.is_empty() { hex::decode(digits) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -97,5 +120,24 @@ mod tests {
     fn long_bytes_are_written_whole() {
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
         assert_eq!(HexBytes(&bytes).to_string(), format!("0x{}", hex::encode(&bytes)));
+    }
+
+    #[test]
+    fn digits_are_read_as_everybody_reads_them_and_nothing_else_is() {
+        let text = hex::encode((0..=255).collect::<Vec<u8>>());
+        assert_eq!(decode(&text), hex::decode(&text));
+        assert_eq!(decode(&text.to_uppercase()), hex::decode(&text));
+        for byte in 0..=127u8 {
+            for text in [
+                format!("0{}", char::from(byte)),
+                format!("{}0", char::from(byte)),
+                format!("a{}", char::from(byte)) + "c",
+            ] {
+                assert_eq!(decode(&text), hex::decode(&text), "{text}");
+            }
+        }
+        for text in ["", "0", "é", "00é0"] {
+            assert_eq!(decode(text), hex::decode(text), "{text}");
+        }
     }
 }

@@ -25,6 +25,7 @@ mod server;
 mod shapes;
 mod stream;
 mod subscriptions;
+mod together;
 mod websocket;
 
 use std::{

@@ -80,10 +80,7 @@ pub(crate) async fn call(
         Method::Status => write(out, &*server.status().await?),
         Method::Validators => validators(server, &arguments, out).await,
         Method::Block => block(server, &arguments, out).await,
-        Method::Submit => {
-            let Decoded(bytes) = arguments.required(0)?;
-            write(out, &server.submit(bytes.into()).await?)
-        }
+        Method::Submit => write(out, &server.submit(transaction(&arguments)?).await?),
         Method::Receipt => receipt(server, arguments.required(0)?, out).await,
         Method::Pool => match server.ask(Request::Pool).await? {
             Response::Pool(pool) => write(out, &pool),
@@ -107,6 +104,12 @@ pub(crate) async fn call(
             Ok(())
         }
     }
+}
+
+/// The transaction that `quorate_submit` hands in.
+pub(crate) fn transaction(arguments: &Arguments<'_>) -> Result<Bytes, RpcError> {
+    let Decoded(bytes) = arguments.required(0)?;
+    Ok(bytes.into())
 }
 
 /// A height, a hash or a tag.

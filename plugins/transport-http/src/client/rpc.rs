@@ -1,7 +1,8 @@
 //! JSON-RPC 2.0: from a body to the answer's body.
 
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::time::Duration;
 
+use quorate::Bytes;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{json, value::RawValue};
 use tokio::time::Instant;
@@ -108,13 +109,9 @@ async fn batch(server: &Server, caller: &mut Caller, text: &str, out: &mut Vec<u
     while let Some((call, after)) = left.split_first() {
         let within = out.len() <= BATCH_ANSWER_BYTES_MAX && Instant::now() < end;
         let most = if within { TOGETHER_MAX } else { 0 };
-        let together = left.iter().take(most).take_while(|call| hands_in(call.get())).count();
-        if let Some((transactions, after)) = left.split_at_checked(together).filter(|_| together > 1) {
-            for answer in hand_in(server, caller, transactions).await {
-                let entry = Entry::begin(out);
-                out.extend_from_slice(&answer);
-                entry.end(out);
-            }
+        let together: Vec<HandsIn<'_>> = left.iter().take(most).map_while(|call| HandsIn::read(call.get())).collect();
+        if let Some((_, after)) = left.split_at_checked(together.len()).filter(|_| together.len() > 1) {
+            hand_in(server, &together, out).await;
             left = after;
         } else {
             let entry = Entry::begin(out);
@@ -160,42 +157,52 @@ impl Entry {
     }
 }
 
-/// Whether a call hands in a transaction.
-fn hands_in(text: &str) -> bool {
-    let method = read_envelope(text).ok().and_then(|envelope| Method::from_name(&envelope.method));
-    matches!(
-        method,
-        Some(
-            Method::Native(native::Method::Submit)
-                | Method::Ethereum(ethereum::Method::SendTransaction | ethereum::Method::SendRawTransaction)
-        )
-    )
+/// A call that hands in a transaction.
+struct HandsIn<'a> {
+    envelope: Envelope<'a>,
+    method: Method,
 }
 
-/// Hands in transactions together, in their order, and gives the answers in their order: the node checks the signatures of those that
-/// come together in one go, which costs it much less than one by one.
-async fn hand_in(server: &Server, caller: &Caller, calls: &[&RawValue]) -> Vec<Vec<u8>> {
-    let mut answers: Vec<Vec<u8>> = vec![Vec::new(); calls.len()];
-    let mut under_way: Vec<Option<Pin<Box<_>>>> = calls
-        .iter()
-        .zip(&mut answers)
-        .map(|(call, answer)| {
-            // Handing in has nothing to do with subscriptions.
-            let mut caller = Caller { address: caller.address, authority: caller.authority, subscriptions: None };
-            Some(Box::pin(async move { one(server, &mut caller, call.get(), answer).await }))
-        })
-        .collect();
-    poll_fn(|context| {
-        for future in &mut under_way {
-            if future.as_mut().is_some_and(|future| future.as_mut().poll(context).is_ready()) {
-                *future = None;
-            }
+impl<'a> HandsIn<'a> {
+    /// Reads a call; `None` for any other.
+    fn read(text: &'a str) -> Option<Self> {
+        let envelope = read_envelope(text).ok()?;
+        let method = Method::from_name(&envelope.method)?;
+        let hands_in = matches!(
+            method,
+            Method::Native(native::Method::Submit)
+                | Method::Ethereum(ethereum::Method::SendTransaction | ethereum::Method::SendRawTransaction)
+        );
+        hands_in.then_some(Self { envelope, method })
+    }
+
+    fn transaction(&self) -> Result<Bytes, RpcError> {
+        let params = Params(self.envelope.params);
+        match self.method {
+            Method::Native(method) => native::transaction(&params.read(method.parameters())?),
+            Method::Ethereum(method) => ethereum::transaction(method, &params.read_first(method.parameters())?),
         }
-        if under_way.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    drop(under_way);
-    answers
+    }
+}
+
+/// Hands in transactions together, in their order, and writes the answers in their order: the node checks the signatures of those that
+/// come together in one go, which costs it much less than one by one.
+async fn hand_in(server: &Server, calls: &[HandsIn<'_>], out: &mut Vec<u8>) {
+    let mut transactions = Vec::with_capacity(calls.len());
+    let mut refused = Vec::with_capacity(calls.len());
+    for call in calls {
+        server.metrics.called(call.method);
+        refused.push(call.transaction().map(|bytes| transactions.push(bytes)).err());
+    }
+    let mut answers = server.submit_all(transactions).await.into_iter();
+    for (HandsIn { envelope, .. }, refused) in calls.iter().zip(refused) {
+        let entry = Entry::begin(out);
+        let mark = envelope.begin(out);
+        let answer = refused.map_or_else(|| answers.next().unwrap_or_else(|| Err(RpcError::unexpected())), Err);
+        let result = answer.and_then(|id| write(out, &id));
+        envelope.end(server, mark, result, out);
+        entry.end(out);
+    }
 }
 
 /// Answers one request object; writes nothing for a notification.
@@ -204,22 +211,38 @@ async fn one(server: &Server, caller: &mut Caller, text: &str, out: &mut Vec<u8>
         Ok(envelope) => envelope,
         Err(error) => return refuse(server, text, &error, out),
     };
-    let mark = out.len();
-    let id = envelope.id.map_or("null", RawValue::get);
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(b",\"result\":");
+    let mark = envelope.begin(out);
     let result = call(server, caller, &envelope.method, Params(envelope.params), out).await;
-    match result {
-        Ok(()) => out.push(b'}'),
-        Err(error) => {
-            server.metrics.failed(error.code);
-            out.truncate(mark);
-            write_error(out, id, &error);
-        }
+    envelope.end(server, mark, result, out);
+}
+
+impl Envelope<'_> {
+    fn id(&self) -> &str {
+        self.id.map_or("null", RawValue::get)
     }
-    if envelope.id.is_none() {
-        out.truncate(mark);
+
+    /// Begins the answer, for the result to follow; gives its place.
+    fn begin(&self, out: &mut Vec<u8>) -> usize {
+        let mark = out.len();
+        out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+        out.extend_from_slice(self.id().as_bytes());
+        out.extend_from_slice(b",\"result\":");
+        mark
+    }
+
+    /// Ends the answer at `mark`, or writes the error instead; of a notification nothing stays.
+    fn end(&self, server: &Server, mark: usize, result: Result<(), RpcError>, out: &mut Vec<u8>) {
+        match result {
+            Ok(()) => out.push(b'}'),
+            Err(error) => {
+                server.metrics.failed(error.code);
+                out.truncate(mark);
+                write_error(out, self.id(), &error);
+            }
+        }
+        if self.id.is_none() {
+            out.truncate(mark);
+        }
     }
 }
 

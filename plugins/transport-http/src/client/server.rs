@@ -16,6 +16,7 @@ use super::{
     ethereum::Filters,
     metrics::Metrics,
     subscriptions::Feed,
+    together::{self, Unanswered},
 };
 use crate::settings::ClientSettings;
 
@@ -77,13 +78,8 @@ impl Server {
 
     async fn ask_within(&self, request: Request, wait: Duration) -> Result<Response, RpcError> {
         match tokio::time::timeout(wait, self.node.request(request)).await {
-            Ok(Response::Unavailable(reason)) => Err(RpcError::because(UNAVAILABLE, reason)),
-            Ok(Response::Pruned(pruned)) => Err(pruned.into()),
-            Ok(response) => Ok(response),
-            Err(_) => {
-                let reason = format!("the node gave no answer within {} s; it may still act on it", wait.as_secs());
-                Err(RpcError::because(UNAVAILABLE, reason))
-            }
+            Ok(response) => answered(response),
+            Err(_) => Err(late(wait)),
         }
     }
 
@@ -114,10 +110,18 @@ impl Server {
     ///
     /// What the node says against it.
     pub(crate) async fn submit(&self, bytes: Bytes) -> Result<TransactionId, RpcError> {
-        match self.ask(Request::Submit(bytes)).await? {
-            Response::Submitted(result) => Ok(result?),
-            _ => Err(RpcError::unexpected()),
-        }
+        submitted(self.ask(Request::Submit(bytes)).await?)
+    }
+
+    /// Hands in several transactions, in their order; the answers are in their order.
+    pub(crate) async fn submit_all(&self, transactions: Vec<Bytes>) -> Vec<Result<TransactionId, RpcError>> {
+        let answers = together::submit(&self.node, transactions, ANSWER_WAIT_MAX).await;
+        let read = |answer: Result<Response, Unanswered>| match answer {
+            Ok(response) => submitted(answered(response)?),
+            Err(Unanswered::Stopping) => Err(RpcError::because(UNAVAILABLE, "the node is stopping")),
+            Err(Unanswered::Late) => Err(late(ANSWER_WAIT_MAX)),
+        };
+        answers.into_iter().map(read).collect()
     }
 
     /// The network's genesis, read once.
@@ -131,5 +135,26 @@ impl Server {
                 }
             })
             .await
+    }
+}
+
+/// An answer, if it is one.
+fn answered(response: Response) -> Result<Response, RpcError> {
+    match response {
+        Response::Unavailable(reason) => Err(RpcError::because(UNAVAILABLE, reason)),
+        Response::Pruned(pruned) => Err(pruned.into()),
+        response => Ok(response),
+    }
+}
+
+fn late(wait: Duration) -> RpcError {
+    let reason = format!("the node gave no answer within {} s; it may still act on it", wait.as_secs());
+    RpcError::because(UNAVAILABLE, reason)
+}
+
+fn submitted(response: Response) -> Result<TransactionId, RpcError> {
+    match response {
+        Response::Submitted(result) => Ok(result?),
+        _ => Err(RpcError::unexpected()),
     }
 }

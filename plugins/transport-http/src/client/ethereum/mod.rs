@@ -9,7 +9,7 @@ mod place;
 mod shapes;
 
 use quorate::{
-    TransactionId,
+    Bytes, TransactionId,
     node::{FinalBlock, Health, TransactionState},
 };
 use serde::Deserialize;
@@ -134,7 +134,9 @@ pub(crate) async fn call(
         Method::EstimateGas => write(out, &Quantity(shapes::GAS)),
         Method::Call | Method::Code => write(out, "0x"),
         Method::FeeHistory => fee_history(server, &arguments, out).await,
-        Method::SendTransaction | Method::SendRawTransaction => send(server, method, &arguments, out).await,
+        Method::SendTransaction | Method::SendRawTransaction => {
+            write(out, &server.submit(transaction(method, &arguments)?).await?)
+        }
         Method::BlockByNumber | Method::BlockByHash | Method::BlockReceipts => {
             block(server, method, &arguments, out).await
         }
@@ -142,7 +144,7 @@ pub(crate) async fn call(
         | Method::CountByHash
         | Method::TransactionByNumberAndIndex
         | Method::TransactionByHashAndIndex => in_block(server, method, &arguments, out).await,
-        Method::TransactionByHash | Method::TransactionReceipt => transaction(server, method, &arguments, out).await,
+        Method::TransactionByHash | Method::TransactionReceipt => by_hash(server, method, &arguments, out).await,
         Method::Logs => LogRange::read(server, &arguments).await.and_then(|_| write(out, &[(); 0])),
         Method::NewBlockFilter | Method::NewFilter => filters::add(server, caller, method, &arguments, out).await,
         Method::FilterChanges | Method::FilterLogs => filters::changes(server, method, &arguments, out).await,
@@ -198,7 +200,8 @@ async fn fee_history(server: &Server, arguments: &Arguments<'_>, out: &mut Vec<u
     write(out, &history)
 }
 
-async fn send(server: &Server, method: Method, arguments: &Arguments<'_>, out: &mut Vec<u8>) -> Result<(), RpcError> {
+/// The transaction that a call hands in.
+pub(crate) fn transaction(method: Method, arguments: &Arguments<'_>) -> Result<Bytes, RpcError> {
     #[derive(Deserialize)]
     struct Carrier {
         data: Option<Decoded>,
@@ -216,7 +219,7 @@ async fn send(server: &Server, method: Method, arguments: &Arguments<'_>, out: &
             (None, None) => return Err(arguments.wrong(0, "`data` must have the transaction's bytes")),
         }
     };
-    write(out, &server.submit(bytes.0.into()).await?)
+    Ok(bytes.0.into())
 }
 
 /// A whole block, or the receipts of one.
@@ -274,7 +277,7 @@ async fn in_block(
     }
 }
 
-async fn transaction(
+async fn by_hash(
     server: &Server,
     method: Method,
     arguments: &Arguments<'_>,
