@@ -90,8 +90,8 @@ pub enum Response {
         /// Who.
         validators: ValidatorSet,
     },
-    /// To [`Request::Block`]; `None` if there is none such.
-    Block(Option<Box<FinalBlock>>),
+    /// To [`Request::Block`]; `None` if there is none such. Shared, since everybody asks for the same few.
+    Block(Option<Arc<FinalBlock>>),
     /// To [`Request::Submit`].
     Submitted(Result<TransactionId, SubmitError>),
     /// To [`Request::Transaction`].

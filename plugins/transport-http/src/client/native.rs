@@ -170,7 +170,8 @@ pub(crate) async fn receipt(server: &Server, id: TransactionId, out: &mut Vec<u8
         TransactionState::Pending(_) => write(out, &json!({ "status": "pending", "transaction_id": id })),
         TransactionState::Pruned(pruned) => Err(pruned.into()),
         TransactionState::Final(receipt) => {
-            let block = server.block(BlockId::Hash(receipt.block_hash)).await?;
+            // By its height, for which the node need not look into its store.
+            let block = server.block(BlockId::Height(receipt.header.height)).await?;
             let certificate = block.as_ref().map(|block| shapes::Certificate::of(&block.certificate));
             write(out, &shapes::Final::of(&receipt, certificate))
         }

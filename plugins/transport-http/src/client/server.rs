@@ -94,7 +94,7 @@ impl Server {
         }
     }
 
-    pub(crate) async fn block(&self, id: BlockId) -> Result<Option<Box<FinalBlock>>, RpcError> {
+    pub(crate) async fn block(&self, id: BlockId) -> Result<Option<Arc<FinalBlock>>, RpcError> {
         match self.ask(Request::Block(id)).await? {
             Response::Block(block) => Ok(block),
             _ => Err(RpcError::unexpected()),

@@ -260,7 +260,7 @@ impl Node for FakeNode {
                 };
                 match found.and_then(|found| self.pruned(found.block.height())) {
                     Some(pruned) => Response::Pruned(pruned),
-                    None => Response::Block(found.cloned().map(Box::new)),
+                    None => Response::Block(found.cloned().map(Arc::new)),
                 }
             }
             Request::Submit(bytes) => Response::Submitted(Self::submit(&mut chain, bytes)),
