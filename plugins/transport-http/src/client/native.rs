@@ -157,7 +157,11 @@ async fn validators(server: &Server, arguments: &Arguments<'_>, out: &mut Vec<u8
 async fn block(server: &Server, arguments: &Arguments<'_>, out: &mut Vec<u8>) -> Result<(), RpcError> {
     let id = arguments.optional::<Place>(0)?.map_or(BlockId::Latest, |place| place.0);
     match server.block(id).await? {
-        Some(block) => write(out, &shapes::Block::of(&block)),
+        Some(block) => {
+            let text = server.rendered.block(&block, |text| write(text, &shapes::Block::of(&block)))?;
+            out.extend_from_slice(&text);
+            Ok(())
+        }
         None => write(out, &()),
     }
 }

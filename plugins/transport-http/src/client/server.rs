@@ -15,6 +15,7 @@ use super::{
     errors::{INTERNAL_ERROR, RpcError, UNAVAILABLE},
     ethereum::Filters,
     metrics::Metrics,
+    rendered::Rendered,
     subscriptions::Feed,
 };
 use crate::settings::ClientSettings;
@@ -36,6 +37,7 @@ pub(crate) struct Server {
     pub(crate) budget: Budget,
     pub(crate) feed: Feed,
     pub(crate) filters: Filters,
+    pub(crate) rendered: Rendered,
     node: NodeHandle,
     genesis: OnceCell<Genesis>,
 }
@@ -52,6 +54,7 @@ impl Server {
             budget: Budget::new(),
             feed: Feed::new(),
             filters: Filters::new(),
+            rendered: Rendered::default(),
             node: context.node.clone(),
             genesis: OnceCell::new(),
         }

@@ -85,6 +85,14 @@ impl FakeNode {
         self.chain.lock().unwrap().pool.clone()
     }
 
+    /// The last block has another proof from now on, of a later round.
+    pub(crate) fn prove_again(&self, proof: &'static [u8]) {
+        let mut chain = self.chain.lock().unwrap();
+        let last = chain.blocks.last_mut().unwrap();
+        last.proof = Bytes::from_static(proof);
+        last.certificate.round = last.certificate.round.next();
+    }
+
     /// Makes the next block of what waits.
     pub(crate) fn seal(&self) -> Arc<Head> {
         let mut chain = self.chain.lock().unwrap();
