@@ -10,7 +10,7 @@ use crate::{
     application::{Misbehaviour, QueryError, Rejection},
     block::Header,
     consensus::{Certificate, EngineStatus},
-    primitives::{ChainId, Hash, Height, PeerId, Timestamp, TransactionId},
+    primitives::{ChainId, Hash, Height, PeerId, Timestamp, TransactionId, hexadecimal},
     receipt::Receipt,
     validators::ValidatorSet,
 };
@@ -90,8 +90,8 @@ pub enum Response {
         /// Who.
         validators: ValidatorSet,
     },
-    /// To [`Request::Block`]; `None` if there is none such.
-    Block(Option<Box<FinalBlock>>),
+    /// To [`Request::Block`]; `None` if there is none such. Shared, since everybody asks for the same few.
+    Block(Option<Arc<FinalBlock>>),
     /// To [`Request::Submit`].
     Submitted(Result<TransactionId, SubmitError>),
     /// To [`Request::Transaction`].
@@ -221,7 +221,7 @@ pub struct EvidenceRecord {
 }
 
 fn as_hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("0x{}", hex::encode(bytes)))
+    serializer.serialize_str(&hexadecimal(bytes))
 }
 
 /// The state of a node in a word.

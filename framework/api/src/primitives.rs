@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 /// Why a text is not the hexadecimal form of a value.
@@ -22,6 +22,23 @@ fn parse_hex<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
     hex::decode_to_slice(digits, &mut bytes)
         .map_err(|_| HexError { expected: N * 2, found: text.chars().take(80).collect() })?;
     Ok(bytes)
+}
+
+/// `bytes` as `0x` and hexadecimal digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = vec![b'0'; 2 + bytes.len() * 2];
+    write_hexadecimal(bytes, &mut text);
+    // Digits are UTF-8.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Fills `text`, two bytes longer than twice `bytes`, with `0x` and the digits.
+fn write_hexadecimal(bytes: &[u8], text: &mut [u8]) {
+    if let Some((prefix, digits)) = text.split_first_chunk_mut::<2>() {
+        *prefix = *b"0x";
+        // Fails for another length only.
+        let _fits = hex::encode_to_slice(bytes, digits);
+    }
 }
 
 macro_rules! byte_newtype {
@@ -43,11 +60,19 @@ macro_rules! byte_newtype {
             pub const fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
             }
+
+            /// Calls `with` with the text, which lies on the stack: answers are full of these.
+            fn with_text<T>(&self, with: impl FnOnce(&str) -> T) -> T {
+                let mut text = [0u8; 2 + 2 * $len];
+                write_hexadecimal(&self.0, &mut text);
+                // Digits are UTF-8.
+                with(std::str::from_utf8(&text).unwrap_or_default())
+            }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "0x{}", hex::encode(self.0))
+                self.with_text(|text| f.write_str(text))
             }
         }
 
@@ -67,13 +92,25 @@ macro_rules! byte_newtype {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                self.with_text(|text| serializer.serialize_str(text))
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <String as Deserialize>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+                struct Text;
+                impl de::Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a string")
+                    }
+
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Text)
             }
         }
     };

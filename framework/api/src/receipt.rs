@@ -147,8 +147,10 @@ mod hex_bytes {
     use bytes::Bytes;
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
+    use crate::primitives::hexadecimal;
+
     pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("0x{}", hex::encode(bytes)))
+        serializer.serialize_str(&hexadecimal(bytes))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {

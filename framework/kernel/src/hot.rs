@@ -32,29 +32,31 @@ pub(crate) struct HotBlock {
     pub(crate) validators: ValidatorSet,
     /// The receipts of its transactions, in order.
     pub(crate) receipts: Vec<Bytes>,
-    /// Made when they are needed: ids of the transactions, and leaf hashes of transactions and of receipts.
+    /// Made when they are needed: the block as it is told, and leaf hashes of transactions and of receipts.
     pub(crate) made: Made,
 }
 
 /// What takes a hash for each transaction.
 #[derive(Default)]
 pub(crate) struct Made {
-    ids: OnceLock<Vec<TransactionId>>,
+    told: OnceLock<Arc<FinalBlock>>,
     leaves: OnceLock<(Vec<Hash>, Vec<Hash>)>,
 }
 
 impl HotBlock {
     /// The block as it is told; `id` gives a transaction's id.
-    pub(crate) fn told(&self, id: impl Fn(&Bytes) -> TransactionId) -> FinalBlock {
-        let ids = self.made.ids.get_or_init(|| self.block.transactions().iter().map(id).collect());
-        FinalBlock {
-            block: self.block.clone(),
-            proof: self.proof.clone(),
-            certificate: self.certificate.clone(),
-            transaction_ids: ids.clone(),
-            creator: self.creator.0.clone(),
-            creator_key: self.creator.1,
-        }
+    pub(crate) fn told(&self, id: impl Fn(&Bytes) -> TransactionId) -> Arc<FinalBlock> {
+        let told = self.made.told.get_or_init(|| {
+            Arc::new(FinalBlock {
+                block: self.block.clone(),
+                proof: self.proof.clone(),
+                certificate: self.certificate.clone(),
+                transaction_ids: self.block.transactions().iter().map(id).collect(),
+                creator: self.creator.0.clone(),
+                creator_key: self.creator.1,
+            })
+        });
+        Arc::clone(told)
     }
 
     /// The receipt of the transaction at `index`, whose id is `id`; `None` if there is no such transaction.
@@ -194,5 +196,6 @@ mod tests {
             }
             assert!(hot.receipt(id(&transactions[0]), 5).is_none());
         }
+        assert!(Arc::ptr_eq(&hot.told(id), &hot.told(id)), "it is made once");
     }
 }

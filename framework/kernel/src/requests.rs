@@ -151,7 +151,7 @@ impl Back {
         }
         let application = &self.shared.ledger.application;
         let found = self.hot_block(view, height)?;
-        Ok(Response::Block(found.map(|hot| Box::new(hot.told(|transaction| application.transaction_id(transaction))))))
+        Ok(Response::Block(found.map(|hot| hot.told(|transaction| application.transaction_id(transaction)))))
     }
 
     /// The final block of `height`, from the store when it was not asked for lately.

@@ -35,7 +35,7 @@ const CONNECTIONS: usize = 32;
 const SUBSCRIBERS: usize = 200;
 
 /// Answers with one block of 32 transactions of 200 bytes.
-struct Still(FinalBlock);
+struct Still(Arc<FinalBlock>);
 
 impl Still {
     fn new() -> Self {
@@ -55,7 +55,7 @@ impl Still {
             next_validators_hash: Hash::ZERO,
         };
         let transactions: Vec<_> = (0..32).map(|at| Bytes::from(vec![at; 200])).collect();
-        Self(FinalBlock {
+        Self(Arc::new(FinalBlock {
             block: Block::new(header, &transactions, &[]).unwrap(),
             proof: Bytes::from(vec![0; 200]),
             certificate: Certificate {
@@ -65,7 +65,7 @@ impl Still {
             transaction_ids: (0..32).map(|at| TransactionId::new([at; 32])).collect(),
             creator: "validator-1".into(),
             creator_key: PublicKey::new([1; 32]),
-        })
+        }))
     }
 
     fn head(&self, height: usize) -> Arc<Head> {
@@ -78,7 +78,7 @@ impl Node for Still {
     fn call(&self, request: Request, reply: Reply) {
         reply(match request {
             Request::Status => Response::Status(Box::new(NodeStatus { height: Height(1), ..NodeStatus::default() })),
-            Request::Block(_) => Response::Block(Some(Box::new(self.0.clone()))),
+            Request::Block(_) => Response::Block(Some(Arc::clone(&self.0))),
             _ => Response::Unavailable("a measurement".into()),
         });
     }

@@ -1,5 +1,7 @@
 //! The node's answers on their way to a plugin.
 
+use std::sync::Arc;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use quorate::{
@@ -79,9 +81,10 @@ pub enum Answer {
     Pruned(Pruned),
 }
 
-impl From<FinalBlock> for FinalBlockAnswer {
-    fn from(found: FinalBlock) -> Self {
-        let FinalBlock { block, proof, certificate, transaction_ids, creator, creator_key } = found;
+impl From<Arc<FinalBlock>> for FinalBlockAnswer {
+    fn from(found: Arc<FinalBlock>) -> Self {
+        let FinalBlock { block, proof, certificate, transaction_ids, creator, creator_key } =
+            Arc::unwrap_or_clone(found);
         Self { block: block.encoded().clone(), proof, certificate, transaction_ids, creator, creator_key }
     }
 }
@@ -91,7 +94,7 @@ impl From<Response> for Answer {
         match response {
             Response::Status(status) => Self::Status(status),
             Response::Validators { height, validators } => Self::Validators { height, validators },
-            Response::Block(found) => Self::Block(found.map(|found| Box::new((*found).into()))),
+            Response::Block(found) => Self::Block(found.map(|found| Box::new(found.into()))),
             Response::Submitted(result) => Self::Submitted(result),
             Response::Transaction(TransactionState::Unknown) => Self::Transaction(TransactionAnswer::Unknown),
             Response::Transaction(TransactionState::Pending(bytes)) => {
@@ -130,7 +133,7 @@ impl TryFrom<Answer> for Response {
                 let block = Block::decode_trusted(block)
                     .map_err(|error| WireError::new("the final block", error.to_string()))?;
                 let found = FinalBlock { block, proof, certificate, transaction_ids, creator, creator_key };
-                Self::Block(Some(Box::new(found)))
+                Self::Block(Some(Arc::new(found)))
             }
             Answer::Submitted(result) => Self::Submitted(result),
             Answer::Transaction(TransactionAnswer::Unknown) => Self::Transaction(TransactionState::Unknown),

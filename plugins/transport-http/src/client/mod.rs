@@ -20,6 +20,7 @@ mod methods;
 mod metrics;
 mod native;
 mod params;
+mod rendered;
 mod rpc;
 mod server;
 mod shapes;

@@ -160,7 +160,11 @@ async fn validators(server: &Server, arguments: &Arguments<'_>, out: &mut Vec<u8
 async fn block(server: &Server, arguments: &Arguments<'_>, out: &mut Vec<u8>) -> Result<(), RpcError> {
     let id = arguments.optional::<Place>(0)?.map_or(BlockId::Latest, |place| place.0);
     match server.block(id).await? {
-        Some(block) => write(out, &shapes::Block::of(&block)),
+        Some(block) => {
+            let text = server.rendered.block(&block, |text| write(text, &shapes::Block::of(&block)))?;
+            out.extend_from_slice(&text);
+            Ok(())
+        }
         None => write(out, &()),
     }
 }
@@ -173,7 +177,8 @@ pub(crate) async fn receipt(server: &Server, id: TransactionId, out: &mut Vec<u8
         TransactionState::Pending(_) => write(out, &json!({ "status": "pending", "transaction_id": id })),
         TransactionState::Pruned(pruned) => Err(pruned.into()),
         TransactionState::Final(receipt) => {
-            let block = server.block(BlockId::Hash(receipt.block_hash)).await?;
+            // By its height, for which the node need not look into its store.
+            let block = server.block(BlockId::Height(receipt.header.height)).await?;
             let certificate = block.as_ref().map(|block| shapes::Certificate::of(&block.certificate));
             write(out, &shapes::Final::of(&receipt, certificate))
         }

@@ -15,6 +15,7 @@ use super::{
     errors::{INTERNAL_ERROR, RpcError, UNAVAILABLE},
     ethereum::Filters,
     metrics::Metrics,
+    rendered::Rendered,
     subscriptions::Feed,
     together::{self, Unanswered},
 };
@@ -37,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) budget: Budget,
     pub(crate) feed: Feed,
     pub(crate) filters: Filters,
+    pub(crate) rendered: Rendered,
     node: NodeHandle,
     genesis: OnceCell<Genesis>,
 }
@@ -53,6 +55,7 @@ impl Server {
             budget: Budget::new(),
             feed: Feed::new(),
             filters: Filters::new(),
+            rendered: Rendered::default(),
             node: context.node.clone(),
             genesis: OnceCell::new(),
         }
@@ -90,7 +93,7 @@ impl Server {
         }
     }
 
-    pub(crate) async fn block(&self, id: BlockId) -> Result<Option<Box<FinalBlock>>, RpcError> {
+    pub(crate) async fn block(&self, id: BlockId) -> Result<Option<Arc<FinalBlock>>, RpcError> {
         match self.ask(Request::Block(id)).await? {
             Response::Block(block) => Ok(block),
             _ => Err(RpcError::unexpected()),

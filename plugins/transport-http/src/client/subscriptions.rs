@@ -99,7 +99,7 @@ async fn announcement(server: &Server, height: quorate::Height) -> Option<Announ
     Some(Announcement {
         native: serde_json::to_string(&shapes::Block::of(&block)).ok()?,
         ethereum: ethereum::header_text(&block)?,
-        transaction_ids: block.transaction_ids,
+        transaction_ids: block.transaction_ids.clone(),
     })
 }
 

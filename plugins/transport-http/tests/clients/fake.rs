@@ -85,6 +85,14 @@ impl FakeNode {
         self.chain.lock().unwrap().pool.clone()
     }
 
+    /// The last block has another proof from now on, of a later round.
+    pub(crate) fn prove_again(&self, proof: &'static [u8]) {
+        let mut chain = self.chain.lock().unwrap();
+        let last = chain.blocks.last_mut().unwrap();
+        last.proof = Bytes::from_static(proof);
+        last.certificate.round = last.certificate.round.next();
+    }
+
     /// Makes the next block of what waits.
     pub(crate) fn seal(&self) -> Arc<Head> {
         let mut chain = self.chain.lock().unwrap();
@@ -260,7 +268,7 @@ impl Node for FakeNode {
                 };
                 match found.and_then(|found| self.pruned(found.block.height())) {
                     Some(pruned) => Response::Pruned(pruned),
-                    None => Response::Block(found.cloned().map(Box::new)),
+                    None => Response::Block(found.cloned().map(Arc::new)),
                 }
             }
             Request::Submit(bytes) => Response::Submitted(Self::submit(&mut chain, bytes)),

@@ -67,6 +67,22 @@ async fn a_block_is_found_by_height_hash_and_tag() {
 }
 
 #[tokio::test]
+async fn a_block_told_again_is_told_with_the_proof_of_now() {
+    let server = Server::start().await;
+    let at = server.address;
+    server.seal().await;
+    server.seal().await;
+    let told = ok(at, "quorate_block", json!(["latest"])).await;
+    assert_eq!(ok(at, "quorate_block", json!([2])).await, told);
+    assert_eq!((&told["proof"], &told["certificate"]["round"]), (&json!(hex_of(b"proof")), &json!(1)));
+    server.node.prove_again(b"later");
+    let again = ok(at, "quorate_block", json!(["latest"])).await;
+    assert_eq!((&again["proof"], &again["certificate"]["round"]), (&json!(hex_of(b"later")), &json!(2)));
+    assert_eq!(again["hash"], told["hash"]);
+    assert_ne!(ok(at, "quorate_block", json!([1])).await["hash"], told["hash"]);
+}
+
+#[tokio::test]
 async fn what_was_removed_is_told_apart_from_what_never_was() {
     let server = Server::start().await;
     let at = server.address;
@@ -76,6 +92,7 @@ async fn what_was_removed_is_told_apart_from_what_never_was() {
         server.seal().await;
     }
     assert_eq!(ok(at, "quorate_status", json!([])).await["blocks_from"], 1);
+    assert_eq!(ok(at, "quorate_block", json!([1])).await["hash"], first.hash.to_string(), "told while it is there");
     server.node.blocks_from.store(4, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(ok(at, "quorate_status", json!([])).await["blocks_from"], 4);
     let id = id_of(b"one");
