@@ -120,11 +120,12 @@ impl Voting {
         self.status_of(&self.ids[voter])
     }
 
-    /// Waits until a voter's ballot is confirmed.
+    /// Waits until a voter's ballot is confirmed by the backend's own chain, from which results and receipts come. Validators may know it before,
+    /// and answer in its place.
     pub(crate) fn confirmed(&self, voter: usize) -> Value {
         eventually(&format!("ballot {voter} is confirmed"), || {
             let status = self.status(voter);
-            (status["confirmed"] == true).then_some(status)
+            (status["confirmed"] == true && status["source"] == "follower").then_some(status)
         })
     }
 
@@ -140,11 +141,14 @@ impl Voting {
         });
     }
 
-    /// Every ballot that validators count: trackers, of one validator's application.
-    pub(crate) fn counted(&self, at: usize) -> u64 {
+    /// Waits until one validator's application counts this many ballots, and no more: it may come to a block after the backend does.
+    pub(crate) fn counts(&self, at: usize, ballots: u64) {
         let params = serde_json::json!(["election", { "id": self.eid }]);
-        let answer = call(self.network.rpc(at), "quorate_query", params);
-        answer["ballots"].as_u64().unwrap()
+        let counted = eventually(&format!("validator {at} counts {ballots} ballots"), || {
+            let answer = call(self.network.rpc(at), "quorate_query", params.clone());
+            answer["ballots"].as_u64().filter(|counted| *counted >= ballots)
+        });
+        assert_eq!(counted, ballots, "validator {at}");
     }
 
     /// `quorate verify receipt` of what the backend gives for a ballot.
