@@ -20,18 +20,20 @@ end_all() {
 trap end_all EXIT
 beside() { # NAME COMMAND...
     set -m
-    "${@:2}" >"$said/$1.log" 2>&1 </dev/null &
+    { local code=0; "${@:2}" || code=$?; echo "$code" >"$said/$1.code"; } >"$said/$1.log" 2>&1 </dev/null &
     running+=($!)
     set +m
 }
-# Waits for what was started first, and prints what it said.
+# Waits for what was started first, and prints what it said. How it ended is in its file: what the shell knows of a process that ended long ago is lost, or
+# another's, when the system has given its number again, as it does here after some ten thousand processes.
 finish() { # NAME
-    local code=0 group=${running[0]}
-    wait "$group" || code=$?
+    local code group=${running[0]}
+    wait "$group" || true
     # The number of the group may be another's from here on.
     running=("${running[@]:1}")
     cat "$said/$1.log"
-    return "$code"
+    code=$(cat "$said/$1.code" 2>/dev/null || echo "it did not end by itself")
+    [ "$code" = 0 ] || { echo "FAILED: $1 (exit code: $code)"; return 1; }
 }
 count() {
     if command -v valgrind >/dev/null; then
