@@ -186,6 +186,10 @@ pub(crate) struct Core {
     conflict: Option<String>,
     next_tick: Instant,
     ticks: u64,
+    /// When peers were told of this node's height last.
+    height_told: Option<Instant>,
+    /// When they are told of a later one.
+    height_due: Option<Instant>,
 }
 
 /// Runs the loop until [`Control::Stop`]; on a thread of its own, in a single-threaded runtime.
@@ -218,6 +222,8 @@ pub(crate) async fn run(parts: Parts) -> Result<(), CoreError> {
         conflict: None,
         next_tick,
         ticks: 0,
+        height_told: None,
+        height_due: None,
     };
     let result = core.serve(&mut messages, &mut controls).await;
     result.map_err(|fault| match fault {
@@ -688,8 +694,10 @@ impl Core {
             self.heads.send_replace(Some(Arc::clone(&head)));
             self.send(TransportCommand::Committed(head)).await;
         }
-        let status = Message::Status { height: self.view.tip.height, hash: self.view.tip.hash }.encode();
-        self.send(TransportCommand::Broadcast { class: Class::Sync, bytes: status }).await;
+        let now = self.shared.clock.now();
+        let again = self.height_told.map_or(now, |told| told.after(HEIGHT_EVERY));
+        self.height_due.get_or_insert(again);
+        self.tell_height(now).await;
         if self.view.validators.hash() != validators_hash {
             tracing::info!(height = %self.view.tip.height, count = self.view.validators.len(), "validators changed");
             self.send(TransportCommand::Validators(validator_peers(&self.view))).await;
@@ -832,7 +840,7 @@ impl Core {
         let timers = self.timers.values().copied();
         // A halted node asks for no blocks, and would wake for them again and again.
         let sync = if self.halted { None } else { self.sync.due(self.progress()) };
-        let others = [self.not_now_at, sync].into_iter().flatten();
+        let others = [self.not_now_at, self.height_due, sync].into_iter().flatten();
         timers.chain(others).min().unwrap_or(self.next_tick).min(self.next_tick)
     }
 
@@ -855,6 +863,7 @@ impl Core {
                 self.check(&block, limits)?;
             }
         }
+        self.tell_height(now).await;
         if now < self.next_tick {
             return Ok(());
         }
@@ -885,6 +894,16 @@ impl Core {
         for bytes in messages {
             self.send(TransportCommand::Broadcast { class: Class::Pool, bytes }).await;
         }
+        self.height_due = Some(now);
+        self.tell_height(now).await;
+    }
+
+    /// Tells peers of the tip when it is time. Of blocks that follow each other closely the engines tell; the last is told in any case.
+    async fn tell_height(&mut self, now: Instant) {
+        if self.height_due.is_none_or(|due| due > now) {
+            return;
+        }
+        (self.height_due, self.height_told) = (None, Some(now));
         let status = Message::Status { height: self.view.tip.height, hash: self.view.tip.hash }.encode();
         self.send(TransportCommand::Broadcast { class: Class::Sync, bytes: status }).await;
     }
@@ -915,6 +934,9 @@ impl Core {
         };
     }
 }
+
+/// Peers are told of this node's height no more often than this.
+const HEIGHT_EVERY: Duration = Duration::from_millis(50);
 
 /// How many ticks lie between sharing what waits.
 const SHARE_AGAIN_TICKS: u64 = 10;

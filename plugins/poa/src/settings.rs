@@ -128,6 +128,16 @@ impl Rules {
         grown.min(self.timeout_max)
     }
 
+    /// How long a validator may take to show that it has what was sent to all, before it is sent again by those who have it (SPEC.md rule 3).
+    pub(crate) fn relay_wait(&self) -> Duration {
+        self.timeout / 4
+    }
+
+    /// How long a validator may be without a link before nothing is expected of it (SPEC.md rule 16).
+    pub(crate) fn link_grace(&self) -> Duration {
+        self.timeout / 10
+    }
+
     /// Just later than `deltas` times Delta after `from`, where the model relies on time; `from` itself elsewhere.
     pub(crate) fn after_deltas(&self, from: Instant, deltas: u32) -> Instant {
         if self.model.relies_on_time() {

@@ -69,6 +69,11 @@ impl Peers {
         was_up && !self.0.values().any(|peer| peer.up)
     }
 
+    /// Those to whom there is a link.
+    pub fn all_up(&self) -> impl Iterator<Item = PeerId> {
+        self.0.iter().filter(|(_, peer)| peer.up).map(|(id, _)| *id)
+    }
+
     /// Whether there is a link.
     pub fn is_up(&self, id: &PeerId) -> bool {
         self.0.get(id).is_some_and(|peer| peer.up)

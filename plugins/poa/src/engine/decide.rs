@@ -46,8 +46,8 @@ impl Engine {
 
     /// Nothing of the round matters any more.
     pub(super) fn end_round(&mut self) {
-        let Deadlines { hold, rebroadcast, hello, .. } = self.deadlines;
-        self.deadlines = Deadlines { hold, rebroadcast, hello, ..Deadlines::default() };
+        let Deadlines { hold, rebroadcast, hello, told, gone, .. } = self.deadlines;
+        self.deadlines = Deadlines { hold, rebroadcast, hello, told, gone, ..Deadlines::default() };
     }
 
     /// Two final blocks of one height: more validators are dishonest, or messages slower, than the network tolerates.
@@ -105,7 +105,7 @@ impl Engine {
             Some(Judgement::Valid) => {
                 let proof = borsh::to_vec(&qc).unwrap_or_default().into();
                 self.out.push(Action::Commit { hash: qc.block_hash, proof });
-                self.broadcast(&Message::Decided(qc));
+                self.tell_decision(qc);
                 if let Some(decision) = &mut self.at.decided {
                     decision.committing = true;
                 }

@@ -2,6 +2,7 @@
 
 mod decide;
 mod proposals;
+mod relay;
 mod repair;
 mod rounds;
 mod sign;
@@ -38,6 +39,8 @@ struct Last {
     qc: QuorumCertificate,
     block: Option<Block>,
     validators: ValidatorSet,
+    /// Who is known to have the block.
+    holders: BTreeSet<ValidatorIndex>,
 }
 
 /// One validator, or an observer.
@@ -66,8 +69,14 @@ pub(crate) struct Engine {
     peers: Peers,
     /// Validators whose link came up since this node last rejoined.
     greeted: BTreeSet<ValidatorIndex>,
-    /// Validators whose last turn passed without a proposal while there was no link to them, and none since.
+    /// Validators of which nothing is expected, as there is no link to them, until there is one or a proposal of theirs.
     absent: BTreeSet<ValidatorIndex>,
+    /// Validators whose link is gone, and when they are absent.
+    gone: BTreeMap<ValidatorIndex, Instant>,
+    /// The highest height of which a validator sent anything, over the link that it has.
+    reached: BTreeMap<ValidatorIndex, Height>,
+    /// Validators who lacked what was sent to all, and until when they get all that is known at once.
+    helped: BTreeMap<ValidatorIndex, Instant>,
     /// All links were lost.
     cut_off: bool,
     last_hello: Option<Instant>,
@@ -109,6 +118,9 @@ impl Engine {
             peers: Peers::default(),
             greeted: BTreeSet::new(),
             absent: BTreeSet::new(),
+            gone: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            helped: BTreeMap::new(),
             cut_off: false,
             last_hello: None,
             lock_is_new: false,
@@ -130,6 +142,7 @@ impl Engine {
         use std::hash::Hash as _;
         (self.me, self.height(), &self.halted, self.held_back.len(), self.missed, self.cut_off, &self.absent)
             .hash(into);
+        (&self.gone, &self.reached, &self.helped, self.last.as_ref().map(|last| &last.holders)).hash(into);
         let up = |one: &quorate::Validator| self.peers.is_up(&one.public_key.into());
         self.validators.iter().for_each(|(_, one)| up(one).hash(into));
         self.deadlines.hash(into);
@@ -210,6 +223,10 @@ impl Engine {
     fn read(&mut self, from: PeerId, validator: Option<ValidatorIndex>, bytes: Bytes) -> Result<(), Fault> {
         let message = Message::decode(&bytes, self.rules.block_bytes_max()).map_err(|error| error.to_string())?;
         let height = message.height();
+        if let Some(validator) = validator {
+            let reached = self.reached.entry(validator).or_default();
+            *reached = height.max(*reached);
+        }
         if height > self.height() {
             self.on_above(from, validator, &message, bytes);
             return Ok(());
@@ -234,13 +251,16 @@ impl Engine {
             _ => {}
         }
         if self.me.is_none() || self.at.decided.as_ref().is_some_and(|decision| decision.committing) {
+            if let Message::Vote(vote) = &message {
+                self.note_late_vote(from, vote);
+            }
             return Ok(());
         }
         if self.at.over && !matches!(message, Message::Body { .. }) {
             return Ok(());
         }
         match message {
-            Message::Proposal(proposal) => self.on_proposal(proposal, raw),
+            Message::Proposal(proposal) => self.on_proposal(from, proposal, raw),
             Message::Vote(vote) => self.on_vote(vote),
             Message::Timeout(timeout) => self.on_timeout(from, timeout),
             Message::NewRound(status) => self.on_new_round(from, status),

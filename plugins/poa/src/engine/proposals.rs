@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::{Block, Hash, Round, block::HEADER_BYTES, consensus::Action, engine::Judgement};
+use quorate::{Block, Hash, PeerId, Round, block::HEADER_BYTES, consensus::Action, engine::Judgement};
 
 use super::{
     Engine, Fault, fault,
@@ -85,7 +85,7 @@ impl Engine {
         self.record_proposal(seen, block);
     }
 
-    pub(super) fn on_proposal(&mut self, proposal: Proposal, raw: Bytes) -> Result<(), Fault> {
+    pub(super) fn on_proposal(&mut self, from: PeerId, proposal: Proposal, raw: Bytes) -> Result<(), Fault> {
         let round = proposal.round;
         let head = proposal.block.get(..HEADER_BYTES).ok_or("proposal: the block is shorter than a header")?;
         let hash = Hash::of(&[b"quorate/header/1\0", head]);
@@ -96,6 +96,7 @@ impl Engine {
         if round == self.at.round {
             let known = [&current.first, &current.second].into_iter().flatten().any(|seen| seen.hash == hash);
             if known || current.second.is_some() {
+                self.note_holder(from, &hash);
                 return Ok(());
             }
         }
@@ -108,6 +109,7 @@ impl Engine {
         if self.at.round == round {
             let justify = proposal.justify.as_ref().map(|qc| qc.round);
             self.record_proposal(Seen { hash, justify, signature: proposal.signature, raw }, block);
+            self.note_holder(from, &hash);
         }
         Ok(())
     }
@@ -194,6 +196,7 @@ impl Engine {
     /// Notes a good proposal of the current round and relays it, the first and one other at most.
     fn record_proposal(&mut self, seen: Seen, block: Block) {
         let proposer = self.proposer(self.at.round);
+        self.gone.remove(&proposer);
         if self.absent.remove(&proposer) && self.deadlines.round.is_some() {
             // Its time was over when it began, for nobody expected anything.
             self.deadlines.round = Some(self.now.after(self.rules.round_timeout(self.at.round)));
@@ -202,8 +205,14 @@ impl Engine {
         let own = self.me == Some(proposer);
         let hash = seen.hash;
         let again = block.header().created_round < self.at.round;
-        if own || !self.has(PlantedBug::NoProposalRelay) {
-            self.out.push(Action::Broadcast(seen.raw.clone()));
+        let second = self.at.current.first.is_some();
+        if own || second || self.rules.model.relies_on_time() {
+            if own || !self.has(PlantedBug::NoProposalRelay) {
+                self.out.push(Action::Broadcast(seen.raw.clone()));
+            }
+        } else {
+            self.relay_to_helped(&seen.raw);
+            self.relay_later();
         }
         self.keep_block(block);
         match self.at.current.first.as_ref().map(Seen::signed) {

@@ -56,6 +56,7 @@ impl Engine {
         self.peers.up(peer, self.now);
         if let Some(validator) = validator {
             self.absent.remove(&validator);
+            self.gone.remove(&validator);
         }
         if std::mem::take(&mut self.cut_off) {
             self.rejoin();
@@ -80,6 +81,8 @@ impl Engine {
         self.cut_off |= self.peers.down(peer);
         if let Some(validator) = self.validators.index_of(&(*peer).into()) {
             self.heard.remove(&validator);
+            self.reached.remove(&validator);
+            self.expect_no_more_of(validator);
         }
     }
 
@@ -142,7 +145,11 @@ impl Engine {
             Message::Decided(qc) => return self.compare_with_last(&qc),
             // Votes and certificates of a height just decided are late, not a sign that their sender is behind; one that is says so
             // again and again in other messages.
-            Message::Body { .. } | Message::Vote(_) | Message::Certificate(_) => return Ok(()),
+            Message::Vote(vote) => {
+                self.note_late_vote(from, &vote);
+                return Ok(());
+            }
+            Message::Body { .. } | Message::Certificate(_) => return Ok(()),
             _ => {}
         }
         if !self.peers.may_answer(from, self.now) {

@@ -43,6 +43,7 @@ impl Engine {
         self.deadlines.vote = None;
         self.deadlines.commit = None;
         self.deadlines.lead = None;
+        self.deadlines.relay = None;
         self.note_lock_later();
         let allowed = first || self.at.entry.as_ref().is_some_and(|tc| tc.round.next() == round);
         if self.me == Some(self.proposer(round)) && allowed {
@@ -101,8 +102,12 @@ impl Engine {
             // The proposal may be on its way.
             self.deadlines.fetch = Some(self.now.after(self.rules.rebroadcast / 4));
         }
-        if !self.has(PlantedBug::NoCertificateRelay) {
-            self.broadcast(&Message::Certificate(qc));
+        let certificate = Message::Certificate(qc);
+        if !self.rules.model.relies_on_time() {
+            self.relay_to_helped(&certificate.encode());
+            self.relay_later();
+        } else if !self.has(PlantedBug::NoCertificateRelay) {
+            self.broadcast(&certificate);
         }
     }
 
@@ -203,6 +208,15 @@ impl Engine {
         }
         if came(&mut self.deadlines.rebroadcast, now) {
             self.say_everything_again();
+        }
+        if came(&mut self.deadlines.gone, now) {
+            self.note_gone();
+        }
+        if came(&mut self.deadlines.relay, now) {
+            self.relay();
+        }
+        if came(&mut self.deadlines.told, now) {
+            self.tell_last();
         }
     }
 

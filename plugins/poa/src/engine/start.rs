@@ -71,12 +71,14 @@ impl Engine {
         self.last_block_at = self.at.blocks.seen_at(&tip.hash).unwrap_or(self.now);
         let decision = self.at.decided.take().filter(|decision| decision.qc.block_hash == tip.hash);
         self.last = decision.map(|decision| Last {
+            holders: self.holders(&tip.hash),
             block: self.at.blocks.get(&tip.hash).cloned(),
             qc: decision.qc,
             validators: self.validators.clone(),
         });
         let in_wait = self.at.decided_in_wait;
         self.go_on(tip, validators, me, pending);
+        self.tell_last_later();
         self.begin_height();
         if self.halted.is_some() {
             return;
@@ -98,6 +100,9 @@ impl Engine {
             self.heard.clear();
             self.greeted.clear();
             self.absent.clear();
+            self.gone.clear();
+            self.reached.clear();
+            self.helped.clear();
         }
         self.tip = tip;
         self.validators_hash = validators.hash();

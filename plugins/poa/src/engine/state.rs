@@ -116,6 +116,8 @@ pub(crate) enum Proposing {
 pub(crate) struct AtRound {
     pub(crate) first: Option<Seen>,
     pub(crate) second: Option<Seen>,
+    /// Who sent the first, too, and so has it.
+    pub(crate) holders: BTreeSet<ValidatorIndex>,
     pub(crate) proposing: Proposing,
     /// Delta passed since the first proposal was relayed.
     pub(crate) waited: bool,
@@ -178,6 +180,8 @@ pub(crate) struct AtHeight {
     /// Blocks that this node prepared, the last one first: whoever locks one of them may have to ask for it.
     pub(crate) prepared: Vec<Hash>,
     pub(crate) votes: BTreeMap<VoteKey, (Hash, Signature)>,
+    /// Votes that came when their certificate was complete: they are not checked, unless another one contradicts them.
+    pub(crate) surplus: BTreeMap<VoteKey, (Hash, Signature)>,
     pub(crate) timeouts: BTreeMap<(Round, ValidatorIndex), StoredTimeout>,
     /// First proposals of rounds left, for evidence.
     pub(crate) left: BTreeMap<Round, SignedProposal>,
@@ -220,6 +224,7 @@ impl AtHeight {
             resumed: false,
             prepared: Vec::new(),
             votes: BTreeMap::new(),
+            surplus: BTreeMap::new(),
             timeouts: BTreeMap::new(),
             left: BTreeMap::new(),
             accused: BTreeSet::new(),
@@ -250,10 +255,12 @@ impl AtHeight {
         (self.round, self.entered, self.due, self.awake, self.over, self.decided_in_wait, self.high()).hash(into);
         self.entry.as_ref().map(|tc| (tc.round, tc.high_qc.as_ref().map(|qc| (qc.round, qc.block_hash)))).hash(into);
         (seen(&current.first), seen(&current.second), proposing, current.waited, current.snapshot).hash(into);
+        current.holders.hash(into);
         (current.prepared, current.committed, current.timed_out, current.timeout_asked).hash(into);
         self.blocks.hash_state(into);
         (&self.prepared, self.resumed, &self.accused, self.last_asked).hash(into);
         self.votes.iter().for_each(|(key, (hash, _))| (key, hash).hash(into));
+        self.surplus.iter().for_each(|(key, (hash, _))| (key, hash).hash(into));
         self.timeouts.iter().for_each(|(key, timeout)| (key, timeout.high()).hash(into));
         self.left.iter().for_each(|(round, left)| (round, left.block_hash).hash(into));
         self.decided.as_ref().map(|one| (one.qc.block_hash, one.asked_for_body, one.committing)).hash(into);
@@ -279,6 +286,7 @@ impl AtHeight {
         let round = self.round;
         let oldest = Round(round.0.saturating_sub(ROUNDS_KEPT));
         self.votes.retain(|(of, ..), _| *of >= oldest);
+        self.surplus.retain(|(of, ..), _| *of >= oldest);
         self.timeouts.retain(|(of, _), _| *of >= round);
         self.left.retain(|of, _| *of >= oldest);
     }
@@ -307,12 +315,19 @@ pub(crate) struct Deadlines {
     pub(crate) hello: Option<Instant>,
     /// A block that is missing is asked for.
     pub(crate) fetch: Option<Instant>,
+    /// What is known of the round is sent to those who show that they lack it.
+    pub(crate) relay: Option<Instant>,
+    /// The last decision is.
+    pub(crate) told: Option<Instant>,
+    /// Somebody's link has been gone for long enough.
+    pub(crate) gone: Option<Instant>,
 }
 
 impl Deadlines {
     /// Drops what belongs to a round.
     pub(crate) fn leave_round(&mut self) {
         (self.round, self.snapshot, self.lead, self.vote, self.commit, self.heartbeat) = Default::default();
+        self.relay = None;
     }
 
     /// The next of all.
@@ -328,6 +343,9 @@ impl Deadlines {
             self.heartbeat,
             self.hello,
             self.fetch,
+            self.relay,
+            self.told,
+            self.gone,
         ]
         .into_iter()
         .flatten()

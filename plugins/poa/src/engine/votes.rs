@@ -1,6 +1,9 @@
 //! Votes: given when every rule allows, counted when they come.
 
-use quorate::{Hash, Round, Signature, ValidatorIndex, consensus::SignRequest};
+use quorate::{
+    Hash, Round, Signature, ValidatorIndex,
+    consensus::{ProofError, SignRequest},
+};
 
 use super::{
     Engine, Fault, fault,
@@ -98,14 +101,16 @@ impl Engine {
             return Ok(());
         }
         let key = (vote.round, vote.kind, vote.validator);
-        let known = self.at.votes.get(&key).copied();
+        let known = self.at.votes.get(&key).copied().or_else(|| self.surplus_beside(key, &vote));
         let accused = self.at.accused.contains(&vote.validator);
         if known.is_some_and(|(hash, _)| hash == vote.block_hash || accused) {
             return Ok(());
         }
-        let request = vote_request(vote.kind, vote.height, vote.round, &vote.block_hash);
-        let message = request.sign_bytes(&self.chain_id);
-        self.judge().signature(vote.validator, message, vote.signature).map_err(|error| fault("vote", &error))?;
+        if known.is_none() && self.is_certified(&vote) {
+            self.at.surplus.insert(key, (vote.block_hash, vote.signature));
+            return Ok(());
+        }
+        self.check_vote(&vote).map_err(|error| fault("vote", &error))?;
         match known {
             None => self.record_vote(&vote),
             Some((block_hash, signature)) => {
@@ -116,6 +121,30 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    fn check_vote(&mut self, vote: &Vote) -> Result<(), ProofError> {
+        let request = vote_request(vote.kind, vote.height, vote.round, &vote.block_hash);
+        let message = request.sign_bytes(&self.chain_id);
+        self.judge().signature(vote.validator, message, vote.signature)
+    }
+
+    /// Whether the lock is already what the vote could make.
+    fn is_certified(&self, vote: &Vote) -> bool {
+        let lock = self.at.high_qc.as_ref().filter(|_| vote.kind == VoteKind::Prepare);
+        lock.is_some_and(|qc| (qc.round, qc.block_hash) == (vote.round, vote.block_hash))
+    }
+
+    /// The vote of the same turn that came when nobody needed it. If `vote` contradicts it, it has to be good, and anybody may have sent it.
+    fn surplus_beside(&mut self, key: VoteKey, vote: &Vote) -> Option<(Hash, Signature)> {
+        let (block_hash, signature) = self.at.surplus.get(&key).copied()?;
+        if block_hash == vote.block_hash {
+            return Some((block_hash, signature));
+        }
+        self.at.surplus.remove(&key);
+        self.check_vote(&Vote { block_hash, signature, ..vote.clone() }).ok()?;
+        self.at.votes.insert(key, (block_hash, signature));
+        Some((block_hash, signature))
     }
 
     /// Notes a good vote, and makes a certificate when it completes a quorum.

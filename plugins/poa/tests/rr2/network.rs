@@ -151,7 +151,8 @@ fn a_block_that_was_missed_is_fetched_when_it_is_decided() {
     net.cut.extend([(0, 2), (1, 2)]);
     net.run(3);
     net.cut.clear();
-    net.run(30);
+    // Those who decided wait a quarter of `timeout_ms` for a sign that it did as well.
+    net.run(260);
     assert_eq!(net.heights(), [1, 1, 1]);
     let synced = net.of(2, |action| matches!(action, Action::NeedSync { .. }).then_some(()));
     assert!(synced.is_empty(), "the peers had it at hand");
@@ -198,6 +199,8 @@ fn an_invalid_block_is_not_voted_for() {
 #[test]
 fn an_observer_follows_and_says_nothing_that_is_signed() {
     let mut net = Net::started(3, &settings("crash", ""));
+    let observer = peer(9);
+    net.step(1, Event::PeerUp { peer: observer, validator: None });
     net.run(2_500);
     let context = crate::net::context(3, &net.shared);
     let mut engine = quorate::plugin::ConsensusPlugin::build(&quorate_poa::PoaPlugin, &context).unwrap();
@@ -212,10 +215,13 @@ fn an_observer_follows_and_says_nothing_that_is_signed() {
     };
     engine.step(net.now, Event::Start(start), &mut out);
     for (_, action) in net.nodes[1].did.clone() {
-        if let Action::Broadcast(bytes) = action {
-            let validator = Some(quorate::ValidatorIndex(1));
-            engine.step(net.now, Event::Message { from: peer(1), validator, bytes }, &mut out);
-        }
+        let bytes = match action {
+            Action::Broadcast(bytes) => bytes,
+            Action::Send { to, bytes } if to == observer => bytes,
+            _ => continue,
+        };
+        let validator = Some(quorate::ValidatorIndex(1));
+        engine.step(net.now, Event::Message { from: peer(1), validator, bytes }, &mut out);
     }
     assert!(out.iter().any(|action| matches!(action, Action::NeedSync { from, .. } if *from == peer(1))));
     for action in &out {

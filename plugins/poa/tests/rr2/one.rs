@@ -212,6 +212,11 @@ impl One {
     /// The kernel's catch-up brings the next block.
     pub(crate) fn committed(&mut self, by: CommitBy) {
         let block = self.block(0, 0x77);
+        self.final_now(&block, by);
+    }
+
+    /// A block is final.
+    pub(crate) fn final_now(&mut self, block: &Block, by: CommitBy) {
         self.tip = Tip { height: block.height(), hash: block.hash(), time: block.header().time };
         let (tip, validators) = (self.tip, self.set.clone());
         let me = Some(ValidatorIndex(self.me as u16));
