@@ -316,20 +316,20 @@ fn each_part_of_a_networks_latency_can_be_seen() {
     };
     let (wide, narrow) = (full(&[]), full(&["--bandwidth-mbit", "20"]));
     assert!(number(&narrow, "blocks_per_s") < 0.7 * number(&wide, "blocks_per_s"), "{narrow} {wide}");
-    // What was sent went over the line: no more than 20 Mbit a second of each.
+    // What was sent went over the line: no more than 20 Mbit a second of each, and most by the one whose turn it is.
     let sent = number(&narrow, "bytes_per_block") * number(&narrow, "blocks_per_s") * 8.0 / 1e6;
-    assert!((10.0..21.0).contains(&sent), "{sent} Mbit/s: {narrow}");
+    assert!((5.0..21.0).contains(&sent), "{sent} Mbit/s: {narrow}");
 }
 
-/// A round of the one that is gone ends by a timeout; the others go on.
+/// A round of the one that is gone ends by timeouts of the others, at once; nobody waits for it.
 #[test]
-fn with_one_stopped_its_turns_take_a_timeout() {
+fn with_one_stopped_its_turns_are_passed_over() {
     let asked = ["--validators", "3,4", "--stop-one", "--transactions", "1", "--timeout-ms", "700"];
     for network in latencies(&asked) {
         let (validators, later) = (number(&network, "validators"), number(&network, "later_rounds"));
         assert_eq!(number(&network, "running"), validators - 1.0, "{network}");
         assert!((later - 20.0 / validators).abs() <= 1.0, "{network}");
-        assert!(number(&network, "p50_ms") < 200.0 && number(&network, "p99_ms") > 700.0, "{network}");
+        assert!(number(&network, "p99_ms") < 200.0, "{network}");
     }
 }
 

@@ -8,6 +8,8 @@ pub(crate) struct Hops<'a> {
     pub(crate) up: &'a [usize],
     /// Votes of a certificate.
     pub(crate) quorum: usize,
+    /// Whether everybody passes on at once what is proposed and certified.
+    pub(crate) relays: bool,
     /// From taking a proposal to voting for it, in microseconds.
     pub(crate) vote_wait_us: u64,
     /// One wait for a disk, in microseconds: before a proposal, before each of the votes, and for the block.
@@ -19,9 +21,20 @@ impl Hops<'_> {
         self.delays.get(from).and_then(|row| row.get(to)).copied().unwrap_or(0)
     }
 
+    /// When each node has what one of them has sent to all at this time.
+    fn sent(&self, from: usize, at_us: u64) -> Vec<u64> {
+        let mut at = vec![u64::MAX; self.delays.len()];
+        for to in self.up {
+            if let Some(place) = at.get_mut(*to) {
+                *place = at_us.saturating_add(self.delay(from, *to));
+            }
+        }
+        self.spread(at)
+    }
+
     /// When each node has what these have at these times, if everybody passes it on.
     fn spread(&self, mut at: Vec<u64>) -> Vec<u64> {
-        loop {
+        while self.relays {
             let before = at.clone();
             for to in self.up {
                 let soonest =
@@ -31,9 +44,10 @@ impl Hops<'_> {
                 }
             }
             if at == before {
-                return at;
+                break;
             }
         }
+        at
     }
 
     /// When each node has a quorum of votes, its own at once, the others' after a wait for their disk; or a certificate that another passes on.
@@ -55,11 +69,7 @@ impl Hops<'_> {
 
     /// From submission at one node until this node has the block, made by `leader`.
     pub(crate) fn to_final_us(&self, submitter: usize, leader: usize) -> u64 {
-        let mut proposed = vec![u64::MAX; self.delays.len()];
-        if let Some(place) = proposed.get_mut(leader) {
-            *place = self.delay(submitter, leader) + self.disk_us;
-        }
-        let mut prepared = self.spread(proposed);
+        let mut prepared = self.sent(leader, self.delay(submitter, leader) + self.disk_us);
         for at in &mut prepared {
             *at = at.saturating_add(self.vote_wait_us);
         }
@@ -78,7 +88,7 @@ mod tests {
     use super::*;
 
     fn hops(delays: &[Vec<u64>], quorum: usize) -> Hops<'_> {
-        Hops { delays, up: &[0, 1, 2, 3], quorum, vote_wait_us: 0, disk_us: 0 }
+        Hops { delays, up: &[0, 1, 2, 3], quorum, relays: true, vote_wait_us: 0, disk_us: 0 }
     }
 
     /// Proposal, prepare, commit; a quorum of two has the leader's vote with the proposal.
@@ -105,5 +115,7 @@ mod tests {
         delays[0][3] = 100;
         // Proposed to the far one over another: 20; all votes at the near ones: 30, at the far one over another: 40; its vote: 50.
         assert_eq!(hops(&delays, 4).to_final_us(0, 0), 50);
+        // Nobody passes on: it votes at 100, all have its vote at 110, and their second ones at 120.
+        assert_eq!(Hops { relays: false, ..hops(&delays, 4) }.to_final_us(0, 0), 120);
     }
 }

@@ -257,6 +257,7 @@ fn figures(conditions: &Conditions, world: &World, meter: &Meter, votes: bool) -
         delays: &meter.delays,
         up: &up,
         quorum: conditions.fault_model.quorum(conditions.validators),
+        relays: conditions.fault_model == FaultModel::ByzantineSync,
         vote_wait_us: match conditions.fault_model {
             FaultModel::ByzantineSync => conditions.delta_ms * 1000,
             _ => 0,
