@@ -562,8 +562,7 @@ impl Core {
         let evidence: Vec<Bytes> = self.evidence.values().cloned().collect();
         let reserved = evidence.iter().map(Bytes::len).sum::<usize>() + quorate::block::HEADER_BYTES + 256;
         let room = (limits.bytes_max as usize).saturating_sub(reserved);
-        let chosen = self.shared.pool().candidates(limits.transactions_max as usize, room);
-        let transactions = chosen.into_iter().map(|(_, bytes)| bytes).collect();
+        let transactions = self.shared.candidates(&self.view, limits.transactions_max as usize, room)?;
         let proposal = Proposal { creator, round, now: Clock::wall(), transactions, evidence: &evidence };
         match self.shared.ledger.build(&self.view, proposal)? {
             Ok((candidate, left_out)) => {

@@ -173,19 +173,14 @@ fn take(shared: &Shared, batch: impl ExactSizeIterator<Item = Submission>) -> Do
     let (mut answers, fresh) = sort(shared, &view, batch);
     let now = Clock::wall();
     // What costs little comes first: whoever sends what the state refuses does not make this node verify proofs.
-    let newer = {
-        let judged = judge(shared, &view, now, &fresh);
-        let newer = shared.view();
-        let newer_state = (newer.tip != view.tip).then(|| StateView(newer.snapshot.as_ref()));
-        let application = shared.ledger.application.as_ref();
-        let again = |(checked, bytes): (Result<Admission, Rejection>, &Bytes)| match &newer_state {
-            Some(state) => checked.and_then(|_| application.check(state, now, bytes)),
-            None => checked,
-        };
-        let checked: Vec<_> = judged.into_iter().zip(&fresh.bytes).map(again).collect();
-        answers.append(&mut settle(shared, &mut done, view.tip.height, fresh, checked));
-        newer
+    let judged = judge(shared, &view, now, &fresh);
+    let newer = shared.view();
+    let checked = if newer.tip == view.tip {
+        judged.into_iter().map(|judged| judged.map(Some)).collect()
+    } else {
+        look_again(shared, &newer, now, &fresh, judged)
     };
+    answers.append(&mut settle(shared, &mut done, newer.tip.height, fresh, checked));
     drop_those_made_final_meanwhile(shared, &newer, &answers);
     for (origin, result) in answers {
         if result.is_err() {
@@ -271,6 +266,28 @@ fn judge(shared: &Shared, view: &View, now: Timestamp, fresh: &Fresh) -> Vec<Res
     admitted.into_iter().zip(wanted).map(verified).collect()
 }
 
+/// What is found good, or `None` for what is final already.
+type Good = Option<Admission>;
+
+/// Looks once more at what passed, on the chain as it went on meanwhile: an application need not refuse what is final.
+fn look_again(
+    shared: &Shared,
+    newer: &View,
+    now: Timestamp,
+    fresh: &Fresh,
+    judged: Vec<Result<Admission, Rejection>>,
+) -> Vec<Result<Good, Rejection>> {
+    let state = StateView(newer.snapshot.as_ref());
+    let again = |(judged, (id, bytes)): (Result<Admission, Rejection>, (&TransactionId, &Bytes))| {
+        judged?;
+        match newer.chain().transaction(id)? {
+            Some(_) => Ok(None),
+            None => shared.ledger.application.check(&state, now, bytes).map(Some),
+        }
+    };
+    judged.into_iter().zip(fresh.ids.iter().zip(&fresh.bytes)).map(again).collect()
+}
+
 /// Puts what was found good into the pool, and notes what follows from the rest's being refused; `tip` is how far the chain went in which they
 /// were looked for.
 fn settle(
@@ -278,7 +295,7 @@ fn settle(
     done: &mut Done,
     tip: Height,
     fresh: Fresh,
-    checked: Vec<Result<Admission, Rejection>>,
+    checked: Vec<Result<Good, Rejection>>,
 ) -> Vec<(Origin, Answer)> {
     let Fresh { ids, bytes, origins, again } = fresh;
     let mut answers: Vec<(Origin, Answer)> = Vec::with_capacity(ids.len() + again.len());
@@ -290,7 +307,8 @@ fn settle(
                 shared.checked().insert(&bytes);
                 Ok(id)
             }
-            Ok(admission) => {
+            Ok(None) => Ok(id),
+            Ok(Some(admission)) => {
                 let added = pool.insert(now, tip, (id, of_its_own(bytes, &origin)), admission);
                 done.became_ready |= added == Ok(true);
                 if added == Ok(true) && matches!(origin, Origin::Client(_)) {
@@ -360,79 +378,27 @@ pub(crate) fn whole_pool(shared: &Shared) -> Vec<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        collections::VecDeque,
+        sync::{Arc, Mutex},
+    };
 
     use quorate::{
-        ChainId, FinalityProof, Genesis, Hash, Header, PublicKey, ValidatorSet,
-        application::Misbehaviour,
-        consensus::{Certificate, ProofError, Tip},
+        Application, Hash,
+        application::{BlockContext, ExecuteError, Outcome, QueryError, StateRead, StateWrite},
+        storage::StorageError,
     };
 
     use super::*;
     use crate::{
-        ledger::Ledger,
-        pool::PoolLimits,
-        sample::{Empty, Judge},
-        shared::Identification,
+        sample::{self, Judge, Rows},
         wire::Message,
     };
 
     const PEER: PeerId = PeerId::new([7; 32]);
 
-    const GENESIS: &str = r#"
-chain_name = "test"
-genesis_time = 2026-01-01T00:00:00Z
-[consensus]
-plugin = "poa"
-[application]
-plugin = "kv"
-[[validator]]
-name = "validator-1"
-public_key = "0x0101010101010101010101010101010101010101010101010101010101010101"
-"#;
-
-    /// Proves nothing.
-    struct NoProof;
-
-    impl FinalityProof for NoProof {
-        fn verify(&self, _: &ChainId, _: &Header, _: &[u8], _: &ValidatorSet) -> Result<(), ProofError> {
-            Err(ProofError::Failed("none".into()))
-        }
-
-        fn certificate(&self, _: &[u8]) -> Result<Certificate, ProofError> {
-            Err(ProofError::Failed("none".into()))
-        }
-
-        fn evidence_height(&self, _: &[u8]) -> Result<Height, ProofError> {
-            Err(ProofError::Failed("none".into()))
-        }
-
-        fn evidence(&self, _: &ChainId, _: &[u8], _: &ValidatorSet) -> Result<Misbehaviour, ProofError> {
-            Err(ProofError::Failed("none".into()))
-        }
-    }
-
     fn shared() -> Shared {
-        let genesis = Genesis::parse("genesis", GENESIS).unwrap();
-        let validators = genesis.validators().clone();
-        let tip = Tip { height: Height(3), hash: Hash::ZERO, time: Timestamp(0) };
-        let ledger = Ledger {
-            genesis,
-            application: Arc::new(Judge),
-            finality: Arc::new(NoProof),
-            storage: Arc::new(Empty),
-            keep_blocks: None,
-        };
-        let who = Identification {
-            name: String::new(),
-            role: String::new(),
-            version: String::new(),
-            key: PublicKey::new([1; 32]),
-            tolerates: String::new(),
-        };
-        let view = View::on(tip, validators, Box::new(Empty)).unwrap();
-        let pool = Pool::new(PoolLimits::default(), 1);
-        Shared::new(ledger, view, pool, who, tokio::sync::oneshot::channel().0)
+        sample::shared(Arc::new(Judge))
     }
 
     /// What each was told, by its place in `batch`.
@@ -532,5 +498,91 @@ public_key = "0x0101010101010101010101010101010101010101010101010101010101010101
         assert_eq!(known(4), [crate::ledger::Known { good: true, new: false }]);
         let other = [Bytes::from_static(b"yes, but of the same id")];
         assert!(!shared.known(Height(3), &ids, &other)[0].good);
+    }
+    /// Something that happens beside the intake, or nothing.
+    type Happens = Option<Box<dyn FnOnce() + Send>>;
+
+    /// [`Judge`], while whose calls other things happen, each during one.
+    #[derive(Default)]
+    struct Meanwhile(Mutex<VecDeque<Happens>>);
+
+    impl Meanwhile {
+        fn called(&self) {
+            let happens = self.0.lock().unwrap().pop_front().flatten();
+            happens.into_iter().for_each(|happens| happens());
+        }
+    }
+
+    impl Application for Meanwhile {
+        fn genesis(&self, state: &mut dyn StateWrite) -> Result<Hash, StorageError> {
+            Judge.genesis(state)
+        }
+
+        fn verify(&self, state: &dyn StateRead, transactions: &[Bytes]) -> Vec<Result<(), Rejection>> {
+            self.called();
+            Judge.verify(state, transactions)
+        }
+
+        fn check(&self, state: &dyn StateRead, now: Timestamp, bytes: &[u8]) -> Result<Admission, Rejection> {
+            self.called();
+            Judge.check(state, now, bytes)
+        }
+
+        fn execute(&self, state: &mut dyn StateWrite, block: &BlockContext<'_>) -> Result<Outcome, ExecuteError> {
+            Judge.execute(state, block)
+        }
+
+        fn query(&self, state: &dyn StateRead, path: &str, params: &[u8]) -> Result<Vec<u8>, QueryError> {
+            Judge.query(state, path, params)
+        }
+    }
+
+    /// A block above the one before becomes final, with a transaction.
+    fn becomes_final(shared: &Arc<Shared>, height: u64, id: &TransactionId, cleaned: bool) -> Happens {
+        let (shared, id) = (Arc::clone(shared), *id);
+        Some(Box::new(move || {
+            shared.set_view(sample::view(height, Rows::default().with_removed(&id, height)));
+            // The loop comes to this a little later.
+            if cleaned {
+                let mut pool = shared.pool();
+                pool.committed(&[id]);
+                pool.came_to(Height(height));
+            }
+        }))
+    }
+
+    /// The application would take it again: that nothing is final twice is the kernel's affair.
+    #[test]
+    fn what_becomes_final_while_it_is_judged_does_not_come_into_the_pool() {
+        let one = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let id = Judge.transaction_id(b"yes 0");
+        for cleaned in [true, false] {
+            let application = Arc::new(Meanwhile::default());
+            let shared = Arc::new(sample::shared(application.clone()));
+            // Each is checked, then they are verified.
+            *application.0.lock().unwrap() = [None, None, becomes_final(&shared, 4, &id, cleaned)].into();
+            let (done, told) = take_all(&shared, &[('c', one("yes 0")), ('c', one("yes 1")), ('a', one("yes 0"))]);
+            let answers: Vec<&str> = told.iter().map(|(_, answer)| answer.as_str()).collect();
+            assert_eq!(answers, ["taken", "taken", "good"]);
+            assert_eq!(spread(done), ["yes 1"]);
+            let mut pool = shared.pool();
+            assert!(pool.get(&id).is_none() && pool.len() == 1, "cleaned: {cleaned}");
+            // What was looked for in block 4 as well is new above it.
+            pool.came_to(Height(4));
+            assert!(pool.is_new(&Judge.transaction_id(b"yes 1"), Height(4)));
+        }
+    }
+
+    #[test]
+    fn nor_does_what_becomes_final_while_it_is_looked_at_again() {
+        let application = Arc::new(Meanwhile::default());
+        let shared = Arc::new(sample::shared(application.clone()));
+        let (id, other) = (Judge.transaction_id(b"yes 0"), Judge.transaction_id(b"yes 1"));
+        // It is checked, verified, and checked on block 4.
+        *application.0.lock().unwrap() =
+            [None, becomes_final(&shared, 4, &other, true), becomes_final(&shared, 5, &id, true)].into();
+        let (_, told) = take_all(&shared, &[('c', Bytes::from_static(b"yes 0"))]);
+        assert_eq!(told, [(0, "taken".to_owned())]);
+        assert!(shared.pool().is_empty());
     }
 }
