@@ -30,6 +30,12 @@ use crate::{
 /// Transactions that may wait to be checked.
 pub(crate) const INTAKE_MAX: usize = 4096;
 
+/// Of the places for them, as many are for this node's clients alone: however much peers send, a client finds room.
+const CLIENTS_ROOM: usize = INTAKE_MAX / 8;
+
+/// When a full intake may have room again, in milliseconds.
+const RETRY_MS: u64 = 200;
+
 /// Transactions checked together at most.
 const BATCH_MAX: usize = 512;
 
@@ -359,10 +365,27 @@ fn drop_those_made_final_meanwhile(shared: &Shared, checked_on: &View, answers: 
     shared.pool().committed(&last);
 }
 
+/// Passes on what a client hands in, or tells at once why not.
+pub(crate) fn hand_in(shared: &Shared, intake: &mpsc::Sender<Submission>, submission: Submission) {
+    let (submission, error) = match intake.try_send(submission) {
+        Ok(()) => return,
+        Err(mpsc::error::TrySendError::Full(submission)) => {
+            let pool = shared.pool().status(0);
+            let error = SubmitError::PoolFull { count: pool.count, bytes: pool.bytes, retry_after_ms: RETRY_MS };
+            (submission, error)
+        }
+        Err(mpsc::error::TrySendError::Closed(submission)) => {
+            (submission, SubmitError::Unavailable("the node is stopping".into()))
+        }
+    };
+    submission.origin.answer(Err(error));
+}
+
 /// Passes a peer's transactions to the intake; those it has no room for are dropped, they come again.
 pub(crate) fn offer(shared: &Shared, intake: &mpsc::Sender<Submission>, from: PeerId, transactions: Vec<Bytes>) {
     for bytes in transactions {
-        if intake.try_send(Submission { bytes, origin: Origin::Peer(from) }).is_err() {
+        let room = intake.capacity() > CLIENTS_ROOM;
+        if !room || intake.try_send(Submission { bytes, origin: Origin::Peer(from) }).is_err() {
             shared.metrics.messages_dropped.inc();
         }
     }
@@ -380,7 +403,9 @@ pub(crate) fn whole_pool(shared: &Shared) -> Vec<Bytes> {
 mod tests {
     use std::{
         collections::VecDeque,
-        sync::{Arc, Mutex},
+        sync::{Arc, Mutex, Weak},
+        thread::JoinHandle,
+        time::{Duration, Instant},
     };
 
     use quorate::{
@@ -584,5 +609,180 @@ mod tests {
         let (_, told) = take_all(&shared, &[('c', Bytes::from_static(b"yes 0"))]);
         assert_eq!(told, [(0, "taken".to_owned())]);
         assert!(shared.pool().is_empty());
+    }
+
+    /// An intake at work, and what it says.
+    struct Working {
+        queue: mpsc::Sender<Submission>,
+        told: Arc<Mutex<Vec<String>>>,
+        control: mpsc::Receiver<Control>,
+        transport: mpsc::Receiver<TransportCommand>,
+        thread: JoinHandle<()>,
+        shared: Weak<Shared>,
+    }
+
+    /// Begins with `first` in its queue; one command and one control may wait.
+    fn work(first: impl IntoIterator<Item = String>) -> Working {
+        let shared = Arc::new(shared());
+        let (queue, submissions) = mpsc::channel(INTAKE_MAX);
+        let (commands, transport) = mpsc::channel(1);
+        let (controls, control) = mpsc::channel(1);
+        let (told, weak) = (Arc::default(), Arc::downgrade(&shared));
+        first.into_iter().for_each(|text| hand_in_to(&queue, &told, text));
+        let thread = std::thread::spawn(move || run(&shared, submissions, &commands, &controls));
+        Working { queue, told, control, transport, thread, shared: weak }
+    }
+
+    /// Notes its name and the answer, which is none when the question is let go of.
+    struct Asked(String, Arc<Mutex<Vec<String>>>);
+
+    impl Asked {
+        fn hears(mut self, answer: String) {
+            self.0 = answer;
+        }
+    }
+
+    impl Drop for Asked {
+        fn drop(&mut self) {
+            self.1.lock().unwrap().push(std::mem::take(&mut self.0));
+        }
+    }
+
+    fn hand_in_to(queue: &mpsc::Sender<Submission>, told: &Arc<Mutex<Vec<String>>>, text: String) {
+        let bytes = Bytes::from(text.clone());
+        let asked = Asked(format!("{text}: nothing"), Arc::clone(told));
+        let reply: Reply = Box::new(move |response| match response {
+            Response::Submitted(Ok(_)) => asked.hears(text),
+            other => asked.hears(format!("{text}: {other:?}")),
+        });
+        assert!(queue.try_send(Submission { bytes, origin: Origin::Client(reply) }).is_ok());
+    }
+
+    /// Waits for what comes soon.
+    fn soon<T>(mut look: impl FnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "it did not come");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    impl Working {
+        fn hand_in(&self, text: &str) {
+            hand_in_to(&self.queue, &self.told, text.into());
+        }
+
+        /// Waits until as many have been told something, and gives it.
+        fn told(&self, count: usize) -> Vec<String> {
+            soon(|| (self.told.lock().unwrap().len() >= count).then_some(()));
+            self.told.lock().unwrap().clone()
+        }
+
+        fn pool(&self) -> usize {
+            self.shared.upgrade().map_or(0, |shared| shared.pool().len())
+        }
+
+        /// The thread ends, and holds the chain no longer.
+        fn ends(self) {
+            soon(|| self.thread.is_finished().then_some(()));
+            self.thread.join().unwrap();
+            assert!(self.shared.upgrade().is_none());
+        }
+    }
+
+    #[test]
+    fn batches_are_taken_in_order_and_the_next_waits_until_the_loop_and_the_peers_have_the_last() {
+        let text = |number: usize| format!("yes {number}");
+        let all: Vec<String> = (0..3 * BATCH_MAX).map(text).collect();
+        let mut working = work(all.clone());
+        // The first batch is told, of the second the loop's queue has no room for a word.
+        soon(|| (working.pool() == 2 * BATCH_MAX).then_some(()));
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(working.pool(), 2 * BATCH_MAX);
+        // When that is heard, the peers have not got what the first brought.
+        let work = |working: &mut Working| soon(|| working.control.try_recv().ok());
+        (0..2).for_each(|_| assert!(matches!(work(&mut working), Control::Work)));
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(working.control.try_recv().is_err() && working.pool() == 2 * BATCH_MAX);
+        let mut shared = Vec::new();
+        for _ in 0..3 {
+            match soon(|| working.transport.try_recv().ok()) {
+                TransportCommand::Broadcast { class: Class::Pool, bytes } => match Message::decode(&bytes) {
+                    Some(Message::Transactions(items)) => shared.extend(items),
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(work(&mut working), Control::Work));
+        assert_eq!(working.told(all.len()), all);
+        assert_eq!(shared, all);
+        // Known: nothing follows from it.
+        working.hand_in(&all[0]);
+        working.told(all.len() + 1);
+        assert!(working.control.try_recv().is_err() && working.transport.try_recv().is_err());
+        working.queue = mpsc::channel(1).0;
+        working.ends();
+    }
+
+    #[test]
+    fn a_panic_of_the_application_loses_its_batch_and_nothing_else() {
+        let mut working = work(["yes 0", "panic", "yes 1"].map(String::from));
+        let mut lost = working.told(3);
+        lost.sort();
+        assert_eq!(lost, ["panic: nothing", "yes 0: nothing", "yes 1: nothing"]);
+        working.hand_in("yes 0");
+        assert_eq!(working.told(4)[3], "yes 0");
+        assert!(matches!(soon(|| working.control.try_recv().ok()), Control::Work));
+        working.queue = mpsc::channel(1).0;
+        working.ends();
+    }
+
+    /// What waits is let go of, so that whoever handed it in is told.
+    #[test]
+    fn it_ends_when_nobody_can_hand_in_or_nobody_hears_it() {
+        let mut working = work([]);
+        working.queue = mpsc::channel(1).0;
+        working.ends();
+        for loop_is_gone in [true, false] {
+            let mut working = work((0..2 * BATCH_MAX + 1).map(|number| format!("yes {number}")));
+            soon(|| (working.pool() == 2 * BATCH_MAX).then_some(()));
+            if loop_is_gone {
+                working.control = mpsc::channel(1).1;
+            } else {
+                assert!(matches!(soon(|| working.control.try_recv().ok()), Control::Work));
+                working.transport = mpsc::channel(1).1;
+            }
+            let told = working.told(2 * BATCH_MAX + 1);
+            assert_eq!(told.last().unwrap(), &format!("yes {}: nothing", 2 * BATCH_MAX));
+            soon(|| working.queue.is_closed().then_some(()));
+            working.ends();
+        }
+    }
+
+    #[test]
+    fn peers_leave_room_for_clients_and_who_finds_none_is_told() {
+        let shared = shared();
+        let (queue, waiting) = mpsc::channel(INTAKE_MAX);
+        offer(&shared, &queue, PEER, vec![Bytes::from_static(b"yes"); INTAKE_MAX]);
+        assert_eq!(queue.capacity(), CLIENTS_ROOM);
+        assert_eq!(shared.metrics.messages_dropped.get(), CLIENTS_ROOM as u64);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let client = || {
+            let told = Arc::clone(&told);
+            let reply: Reply = Box::new(move |response| told.lock().unwrap().push(format!("{response:?}")));
+            hand_in(&shared, &queue, Submission { bytes: Bytes::new(), origin: Origin::Client(reply) });
+        };
+        (0..CLIENTS_ROOM).for_each(|_| client());
+        assert_eq!((queue.capacity(), told.lock().unwrap().len()), (0, 0));
+        client();
+        drop(waiting);
+        client();
+        let told = told.lock().unwrap();
+        assert!(told[0].contains("PoolFull") && told[0].contains(&RETRY_MS.to_string()), "{told:?}");
+        assert!(told[1].contains("the node is stopping"), "{told:?}");
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate::{
     Height, TransactionId,
     application::QueryError,
-    node::{BlockId, Node, POOL_LIST_MAX, Reply, Request, Response, SubmitError, TransactionState},
+    node::{BlockId, Node, POOL_LIST_MAX, Reply, Request, Response, TransactionState},
     storage::StorageError,
 };
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use crate::{
     core::Control,
     execute::StateView,
     hot::{Hot, HotBlock, Made},
-    intake::{Origin, Submission},
+    intake::{self, Origin, Submission},
     layout::StoredBlock,
     ledger::View,
     shared::Shared,
@@ -25,9 +25,6 @@ use crate::{
 
 /// Bytes of blocks in one answer at most.
 const RANGE_BYTES_MAX: u32 = 8 << 20;
-
-/// When a full intake may have room again, in milliseconds.
-const INTAKE_RETRY_MS: u64 = 200;
 
 /// The node, seen from outside; it answers `Unavailable` before the chain is open and after it is closed.
 #[derive(Default)]
@@ -79,22 +76,7 @@ impl Back {
     }
 
     fn hand_in(&self, submission: Submission) {
-        let rejected = match self.intake.try_send(submission) {
-            Ok(()) => return,
-            Err(rejected) => rejected,
-        };
-        let (submission, error) = match rejected {
-            mpsc::error::TrySendError::Full(submission) => {
-                let pool = self.shared.pool().status(0);
-                let error =
-                    SubmitError::PoolFull { count: pool.count, bytes: pool.bytes, retry_after_ms: INTAKE_RETRY_MS };
-                (submission, error)
-            }
-            mpsc::error::TrySendError::Closed(submission) => {
-                (submission, SubmitError::Unavailable("the node is stopping".into()))
-            }
-        };
-        submission.origin.answer(Err(error));
+        intake::hand_in(&self.shared, &self.intake, submission);
     }
 
     fn answer(&self, request: Request) -> Result<Response, StorageError> {
