@@ -16,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use quorate::{
     Block, Consensus, Hash, Height, Instant, PeerId, TransactionId, ValidatorIndex,
+    application::Rejection,
     consensus::{
         Action, BlockLimits, CommitBy, EngineStatus, Event, SAVED_BYTES_MAX, SignRefused, SignRequest, Start, TimerId,
         Verdict,
@@ -28,9 +29,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     ahead::AtHand,
+    execute::StateView,
     layout,
     ledger::{Candidate, Proposal, View},
     named::{Framed, HELD_FOR},
+    pool::Pool,
     shared::{Board, Clock, Shared},
     signer::Signer,
     sync::CatchUp,
@@ -568,7 +571,7 @@ impl Core {
             Ok((candidate, left_out)) => {
                 answer(Some(candidate.block.clone()));
                 self.remember(candidate);
-                self.drop_left_out(&left_out);
+                self.drop_left_out(&left_out)?;
             }
             Err(why) => {
                 tracing::error!(why, "a block could not be built");
@@ -579,19 +582,34 @@ impl Core {
     }
 
     /// Drops from the pool what could not go into a block and never will.
-    fn drop_left_out(&mut self, ids: &[TransactionId]) {
-        let state = crate::execute::StateView(self.view.snapshot.as_ref());
+    fn drop_left_out(&self, ids: &[TransactionId]) -> Result<(), StorageError> {
+        let state = StateView(self.view.snapshot.as_ref());
         let mut pool = self.shared.pool();
         for id in ids {
             let Some(bytes) = pool.get(id).cloned() else { continue };
-            match self.shared.ledger.application.check(&state, Clock::wall(), &bytes) {
-                Ok(admission) => pool.update(id, &admission),
-                Err(rejection) => {
-                    tracing::debug!(%id, %rejection, "transaction dropped");
-                    pool.remove(id);
-                }
+            self.check_again(&mut pool, &state, id, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Drops a transaction from the pool if the state refuses it.
+    fn check_again(
+        &self,
+        pool: &mut Pool,
+        state: &StateView<'_>,
+        id: &TransactionId,
+        bytes: &[u8],
+    ) -> Result<(), StorageError> {
+        match self.shared.ledger.application.check(state, Clock::wall(), bytes) {
+            Ok(admission) => pool.update(id, &admission),
+            // Says nothing of the transaction: the application itself failed.
+            Err(Rejection::State(why)) => return Err(StorageError::Plugin(why)),
+            Err(rejection) => {
+                tracing::debug!(%id, %rejection, "transaction dropped");
+                pool.remove(id);
             }
         }
+        Ok(())
     }
 
     fn is_candidate(&self, hash: &Hash) -> bool {
@@ -680,7 +698,7 @@ impl Core {
         self.candidates.clear();
         self.not_now.clear();
         self.not_now_at = None;
-        self.clean_pool(blocks);
+        self.clean_pool(blocks)?;
         for candidate in blocks {
             let header = candidate.block.header();
             let (height, hash, transactions) = (header.height, candidate.block.hash(), candidate.ids.len());
@@ -724,20 +742,18 @@ impl Core {
     }
 
     /// Takes out of the pool what is final, and what the new state refuses.
-    fn clean_pool(&mut self, blocks: &[Candidate]) {
-        let state = crate::execute::StateView(self.view.snapshot.as_ref());
+    fn clean_pool(&self, blocks: &[Candidate]) -> Result<(), StorageError> {
+        let state = StateView(self.view.snapshot.as_ref());
         let mut pool = self.shared.pool();
         pool.committed(blocks.iter().flat_map(|candidate| &candidate.ids));
         pool.came_to(self.view.tip.height);
         for (id, bytes) in pool.out_of_step(RECHECK_MAX) {
-            match self.shared.ledger.application.check(&state, Clock::wall(), &bytes) {
-                Ok(admission) => pool.update(&id, &admission),
-                Err(_) => drop(pool.remove(&id)),
-            }
+            self.check_again(&mut pool, &state, &id, &bytes)?;
         }
         let status = pool.status(0);
         self.shared.metrics.pool_transactions.set(i64::try_from(status.count).unwrap_or(i64::MAX));
         self.shared.metrics.pool_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
+        Ok(())
     }
 
     async fn add_evidence(&mut self, bytes: &Bytes, share: bool) -> Result<(), Fault> {
@@ -946,4 +962,86 @@ const SHARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// The validators of the next height as peers.
 pub(crate) fn validator_peers(view: &View) -> Arc<[PeerId]> {
     view.validators.iter().map(|(_, one)| PeerId::from(one.public_key)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate::{Header, Round, Timestamp, application::Admission, block::BLOCK_VERSION, merkle};
+
+    use super::*;
+    use crate::sample::{self, Judge};
+
+    /// Wants this when it starts, and nothing after.
+    struct Scripted(Vec<Action>);
+
+    impl Consensus for Scripted {
+        fn step(&mut self, _: Instant, _: Event, out: &mut Vec<Action>) {
+            out.append(&mut self.0);
+        }
+
+        fn status(&self, _: Instant) -> EngineStatus {
+            EngineStatus::default()
+        }
+    }
+
+    /// Runs the loop until it has heard all; what it sent.
+    async fn run_through(
+        shared: &Arc<Shared>,
+        script: Vec<Action>,
+        heard: Vec<Control>,
+    ) -> (Result<(), CoreError>, Vec<TransportCommand>) {
+        let (_messages, messages_rx) = mpsc::channel(1);
+        let (controls, controls_rx) = mpsc::channel(64);
+        let (commands, mut transport) = mpsc::channel(64);
+        heard.into_iter().chain([Control::Stop]).for_each(|control| assert!(controls.try_send(control).is_ok()));
+        let parts = Parts {
+            at_hand: AtHand::start(Arc::clone(shared)).unwrap(),
+            shared: Arc::clone(shared),
+            engine: Box::new(Scripted(script)),
+            signer: None,
+            eager_sync: false,
+            transport: commands,
+            heads: watch::Sender::new(None),
+            messages: messages_rx,
+            controls: controls_rx,
+            serve: mpsc::channel(1).0,
+        };
+        let result = run(parts).await;
+        (result, std::iter::from_fn(|| transport.try_recv().ok()).collect())
+    }
+
+    /// That nothing can be said of a transaction is no reason to drop it, and whoever can't read the state says nothing of blocks either.
+    #[tokio::test]
+    async fn an_application_that_can_not_look_again_at_what_waits_stops_the_loop() {
+        let shared = Arc::new(sample::shared(Arc::new(Judge)));
+        let (view, id) = (shared.view(), TransactionId::new([9; 32]));
+        let gap = Admission { sequence: 1, ..Admission::default() };
+        shared.pool().insert(Instant(1), Height(3), (id, Bytes::from_static(b"state")), gap).unwrap();
+        let header = Header {
+            version: BLOCK_VERSION,
+            chain_id: shared.ledger.genesis.chain_id(),
+            height: Height(4),
+            parent_hash: view.tip.hash,
+            time: Timestamp(4),
+            creator: ValidatorIndex(0),
+            created_round: Round(0),
+            tx_root: Hash::ZERO,
+            evidence_root: Hash::ZERO,
+            app_hash: Hash::ZERO,
+            receipts_root: merkle::root(&[]),
+            validators_hash: view.validators.hash(),
+            next_validators_hash: view.validators.hash(),
+        };
+        let block = Block::new(header, &[], &[]).unwrap();
+        let limits = BlockLimits { transactions_max: 1, bytes_max: 1 << 20, drift_ms: 0 };
+        let commit = Action::Commit { hash: block.hash(), proof: Bytes::new() };
+        let script = vec![Action::CheckBlock { block, limits }, commit];
+        match run_through(&shared, script, Vec::new()).await.0 {
+            Err(CoreError::Storage { height, source: StorageError::Plugin(why) }) => {
+                assert_eq!((height, why.as_str()), (Height(4), "as it was told to"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(shared.pool().get(&id).is_some());
+    }
 }
