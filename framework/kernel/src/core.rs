@@ -31,13 +31,13 @@ use crate::{
     ahead::AtHand,
     execute::StateView,
     layout,
-    ledger::{Candidate, Proposal, View},
+    ledger::{Candidate, Proposal, Untaken, View},
     named::{Framed, HELD_FOR},
     pool::Pool,
     shared::{Board, Clock, Shared},
     signer::Signer,
     sync::CatchUp,
-    wire::{BLOCK_BYTES_WANTED, Message, Outgoing, TRANSACTIONS_PER_MESSAGE},
+    wire::{BLOCK_BYTES_WANTED, EVIDENCE_PER_MESSAGE, Message, Outgoing, TRANSACTIONS_PER_MESSAGE},
 };
 
 /// Consensus messages that may wait.
@@ -56,7 +56,7 @@ const NOT_NOW_MAX: usize = 16;
 const TIMERS_MAX: usize = 1024;
 
 /// Pieces of evidence that wait for a block at most.
-const EVIDENCE_WAITING_MAX: usize = 64;
+const EVIDENCE_WAITING_MAX: usize = EVIDENCE_PER_MESSAGE;
 
 /// Messages of one step that may wait for the guard at most.
 const OUTBOX_MAX: usize = 256;
@@ -111,7 +111,10 @@ pub(crate) enum Control {
         height: Height,
         blocks_from: Height,
     },
-    Evidence(Vec<Bytes>),
+    Evidence {
+        peer: PeerId,
+        pieces: Vec<Bytes>,
+    },
     Work,
     /// The application can't go on, in words that say why.
     Failed(String),
@@ -452,7 +455,7 @@ impl Core {
                 self.settle().await?;
                 self.commit_by_engine(&hash, &proof).await?;
             }
-            Action::Evidence(bytes) => self.add_evidence(&bytes, true).await?,
+            Action::Evidence(bytes) => drop(self.add_evidence(&bytes, true).await?),
             Action::NeedSync { height, from } => self.sync.needed(from, height),
             Action::Serve { to, from_height } => {
                 // Nobody waits for it: a peer that gets nothing asks again.
@@ -756,20 +759,21 @@ impl Core {
         Ok(())
     }
 
-    async fn add_evidence(&mut self, bytes: &Bytes, share: bool) -> Result<(), Fault> {
-        if self.evidence.len() >= EVIDENCE_WAITING_MAX {
-            return Ok(());
+    /// Takes a piece of evidence, if it is new; or why it proves nothing, whoever looks at it.
+    async fn add_evidence(&mut self, bytes: &Bytes, share: bool) -> Result<Result<(), String>, Fault> {
+        if self.evidence.len() >= EVIDENCE_WAITING_MAX || self.evidence.values().any(|known| known == bytes) {
+            return Ok(Ok(()));
         }
         let proven = match self.shared.ledger.evidence(&self.view, bytes)? {
             Ok(proven) => proven,
             Err(why) => {
-                tracing::debug!(why, "evidence not taken");
-                return Ok(());
+                tracing::debug!(%why, "evidence not taken");
+                return Ok(if let Untaken::False(why) = why { Err(why) } else { Ok(()) });
             }
         };
         let offence = layout::offence(&proven.offender, proven.height);
         if self.evidence.contains_key(&offence) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         tracing::warn!(
             offender = %proven.offender, height = %proven.height, offence = proven.offence,
@@ -788,7 +792,7 @@ impl Core {
             self.send(TransportCommand::Broadcast { class: Class::Pool, bytes }).await;
         }
         self.tell_work();
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn tell_work(&mut self) {
@@ -839,9 +843,13 @@ impl Core {
                     tracing::warn!(height = %tip, %blocks_from, "no connected peer has the next block: all have removed it");
                 }
             }
-            Control::Evidence(pieces) => {
+            Control::Evidence { peer, pieces } => {
                 for bytes in pieces {
-                    self.add_evidence(&bytes, false).await?;
+                    if let Err(why) = self.add_evidence(&bytes, false).await? {
+                        let reason = format!("gave evidence that proves nothing: {why}");
+                        self.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await;
+                        break;
+                    }
                 }
             }
             Control::Work => self.tell_work(),
@@ -1008,6 +1016,34 @@ mod tests {
         };
         let result = run(parts).await;
         (result, std::iter::from_fn(|| transport.try_recv().ok()).collect())
+    }
+
+    /// Whom the loop turns away for these pieces of evidence, at height 3.
+    async fn turned_away(pieces: &[&'static [u8]]) -> Option<(PeerId, String)> {
+        let shared = Arc::new(sample::shared(Arc::new(Judge)));
+        let pieces = pieces.iter().map(|piece| Bytes::from_static(piece)).collect();
+        let heard = vec![Control::Evidence { peer: PeerId::new([7; 32]), pieces }];
+        let (result, sent) = run_through(&shared, Vec::new(), heard).await;
+        result.unwrap();
+        let mut found = None;
+        for command in sent {
+            if let TransportCommand::Disconnect { peer, reason, .. } = command {
+                assert!(found.replace((peer, reason)).is_none(), "it is told once");
+            }
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn who_gives_evidence_that_proves_nothing_is_turned_away() {
+        let liar = PeerId::new([7; 32]);
+        let why = |why| Some((liar, format!("gave evidence that proves nothing: {why}")));
+        assert_eq!(turned_away(&[b"2"]).await, why("no misbehaviour: nothing happened"));
+        assert_eq!(turned_away(&[b"9", b"2", b"2"]).await, why("no misbehaviour: nothing happened"));
+        assert_eq!(turned_away(&[b"?"]).await, why("proof is malformed: no height"));
+        // Of a height to which this node has not come it knows nothing.
+        assert_eq!(turned_away(&[b"9", b"0"]).await, None);
+        assert_eq!(turned_away(&[]).await, None);
     }
 
     /// That nothing can be said of a transaction is no reason to drop it, and whoever can't read the state says nothing of blocks either.
