@@ -187,7 +187,7 @@ fn take(shared: &Shared, batch: impl ExactSizeIterator<Item = Submission>) -> Do
         look_again(shared, &newer, now, &fresh, judged)
     };
     answers.append(&mut settle(shared, &mut done, newer.tip.height, fresh, checked));
-    drop_those_made_final_meanwhile(shared, &newer, &answers);
+    follow(shared, &newer, now, &answers);
     for (origin, result) in answers {
         if result.is_err() {
             shared.metrics.submissions_rejected.inc();
@@ -353,16 +353,27 @@ fn of_its_own(bytes: Bytes, origin: &Origin) -> Bytes {
     }
 }
 
-/// A block may have become final between the check and the pool.
-fn drop_those_made_final_meanwhile(shared: &Shared, checked_on: &View, answers: &[(Origin, Answer)]) {
+/// A block may have become final between the check and the pool: what it has goes again, and of the rest the pool hears what the state says now.
+/// A sender of whom nothing waited had been forgotten with that block, and what comes next of him would seem to wait for what was in it.
+fn follow(shared: &Shared, checked_on: &View, now: Timestamp, answers: &[(Origin, Answer)]) {
     let view = shared.view();
     if view.tip == checked_on.tip {
         return;
     }
-    let accepted = answers.iter().filter_map(|(_, result)| result.as_ref().ok());
-    let last: Vec<TransactionId> =
-        accepted.filter(|id| matches!(view.chain().transaction(id), Ok(Some(_)))).copied().collect();
-    shared.pool().committed(&last);
+    let state = StateView(view.snapshot.as_ref());
+    let accepted: Vec<TransactionId> = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).copied().collect();
+    let held = shared.pool().held(accepted.iter());
+    let (mut last, mut admitted) = (Vec::new(), Vec::new());
+    for (id, bytes) in accepted.into_iter().zip(held) {
+        let Some(bytes) = bytes else { continue };
+        match view.chain().transaction(&id) {
+            Ok(Some(_)) => last.push(id),
+            _ => admitted.extend(shared.ledger.application.check(&state, now, &bytes).map(|admission| (id, admission))),
+        }
+    }
+    let mut pool = shared.pool();
+    pool.committed(&last);
+    admitted.iter().for_each(|(id, admission)| pool.update(id, admission));
 }
 
 /// Passes on what a client hands in, or tells at once why not.
@@ -403,7 +414,10 @@ pub(crate) fn whole_pool(shared: &Shared) -> Vec<Bytes> {
 mod tests {
     use std::{
         collections::VecDeque,
-        sync::{Arc, Mutex, Weak},
+        sync::{
+            Arc, Mutex, Weak,
+            atomic::{AtomicU64, Ordering},
+        },
         thread::JoinHandle,
         time::{Duration, Instant},
     };
@@ -529,7 +543,7 @@ mod tests {
 
     /// [`Judge`], while whose calls other things happen, each during one.
     #[derive(Default)]
-    struct Meanwhile(Mutex<VecDeque<Happens>>);
+    struct Meanwhile(Mutex<VecDeque<Happens>>, Arc<AtomicU64>);
 
     impl Meanwhile {
         fn called(&self) {
@@ -549,8 +563,11 @@ mod tests {
         }
 
         fn check(&self, state: &dyn StateRead, now: Timestamp, bytes: &[u8]) -> Result<Admission, Rejection> {
+            // The place of what begins so is 1, and the second field says which place is the next.
+            let sequence = bytes.starts_with(b"yes, then").into();
+            let next_sequence = self.1.load(Ordering::Relaxed);
             self.called();
-            Judge.check(state, now, bytes)
+            Judge.check(state, now, bytes).map(|admission| Admission { sequence, next_sequence, ..admission })
         }
 
         fn execute(&self, state: &mut dyn StateWrite, block: &BlockContext<'_>) -> Result<Outcome, ExecuteError> {
@@ -609,6 +626,23 @@ mod tests {
         let (_, told) = take_all(&shared, &[('c', Bytes::from_static(b"yes 0"))]);
         assert_eq!(told, [(0, "taken".to_owned())]);
         assert!(shared.pool().is_empty());
+    }
+
+    #[test]
+    fn what_was_checked_before_its_predecessor_became_final_does_not_wait_for_it() {
+        let application = Arc::new(Meanwhile::default());
+        let shared = Arc::new(sample::shared(application.clone()));
+        let (before, next) = (Judge.transaction_id(b"yes"), Arc::clone(&application.1));
+        let first = becomes_final(&shared, 4, &TransactionId::new([4; 32]), true);
+        let second = becomes_final(&shared, 5, &before, true);
+        let second: Happens = Some(Box::new(move || {
+            second.into_iter().for_each(|happens| happens());
+            next.store(1, Ordering::Relaxed);
+        }));
+        *application.0.lock().unwrap() = [None, first, second].into();
+        let (done, told) = take_all(&shared, &[('c', Bytes::from_static(b"yes, then"))]);
+        assert_eq!((told, done.became_ready), (vec![(0, "taken".to_owned())], true));
+        assert!(shared.pool().has_ready());
     }
 
     /// An intake at work, and what it says.
