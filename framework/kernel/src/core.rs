@@ -16,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use quorate::{
     Block, Consensus, Hash, Height, Instant, PeerId, TransactionId, ValidatorIndex,
+    application::Rejection,
     consensus::{
         Action, BlockLimits, CommitBy, EngineStatus, Event, SAVED_BYTES_MAX, SignRefused, SignRequest, Start, TimerId,
         Verdict,
@@ -28,13 +29,15 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     ahead::AtHand,
+    execute::StateView,
     layout,
-    ledger::{Candidate, Proposal, View},
+    ledger::{Candidate, Proposal, Untaken, View},
     named::{Framed, HELD_FOR},
+    pool::Pool,
     shared::{Board, Clock, Shared},
     signer::Signer,
     sync::CatchUp,
-    wire::{BLOCK_BYTES_WANTED, Message, Outgoing, TRANSACTIONS_PER_MESSAGE},
+    wire::{BLOCK_BYTES_WANTED, EVIDENCE_PER_MESSAGE, Message, Outgoing, TRANSACTIONS_PER_MESSAGE},
 };
 
 /// Consensus messages that may wait.
@@ -53,7 +56,7 @@ const NOT_NOW_MAX: usize = 16;
 const TIMERS_MAX: usize = 1024;
 
 /// Pieces of evidence that wait for a block at most.
-const EVIDENCE_WAITING_MAX: usize = 64;
+const EVIDENCE_WAITING_MAX: usize = EVIDENCE_PER_MESSAGE;
 
 /// Messages of one step that may wait for the guard at most.
 const OUTBOX_MAX: usize = 256;
@@ -108,7 +111,10 @@ pub(crate) enum Control {
         height: Height,
         blocks_from: Height,
     },
-    Evidence(Vec<Bytes>),
+    Evidence {
+        peer: PeerId,
+        pieces: Vec<Bytes>,
+    },
     Work,
     /// The application can't go on, in words that say why.
     Failed(String),
@@ -449,7 +455,7 @@ impl Core {
                 self.settle().await?;
                 self.commit_by_engine(&hash, &proof).await?;
             }
-            Action::Evidence(bytes) => self.add_evidence(&bytes, true).await?,
+            Action::Evidence(bytes) => drop(self.add_evidence(&bytes, true).await?),
             Action::NeedSync { height, from } => self.sync.needed(from, height),
             Action::Serve { to, from_height } => {
                 // Nobody waits for it: a peer that gets nothing asks again.
@@ -562,14 +568,13 @@ impl Core {
         let evidence: Vec<Bytes> = self.evidence.values().cloned().collect();
         let reserved = evidence.iter().map(Bytes::len).sum::<usize>() + quorate::block::HEADER_BYTES + 256;
         let room = (limits.bytes_max as usize).saturating_sub(reserved);
-        let chosen = self.shared.pool().candidates(limits.transactions_max as usize, room);
-        let transactions = chosen.into_iter().map(|(_, bytes)| bytes).collect();
+        let transactions = self.shared.candidates(&self.view, limits.transactions_max as usize, room)?;
         let proposal = Proposal { creator, round, now: Clock::wall(), transactions, evidence: &evidence };
         match self.shared.ledger.build(&self.view, proposal)? {
             Ok((candidate, left_out)) => {
                 answer(Some(candidate.block.clone()));
                 self.remember(candidate);
-                self.drop_left_out(&left_out);
+                self.drop_left_out(&left_out)?;
             }
             Err(why) => {
                 tracing::error!(why, "a block could not be built");
@@ -580,19 +585,34 @@ impl Core {
     }
 
     /// Drops from the pool what could not go into a block and never will.
-    fn drop_left_out(&mut self, ids: &[TransactionId]) {
-        let state = crate::execute::StateView(self.view.snapshot.as_ref());
+    fn drop_left_out(&self, ids: &[TransactionId]) -> Result<(), StorageError> {
+        let state = StateView(self.view.snapshot.as_ref());
         let mut pool = self.shared.pool();
         for id in ids {
             let Some(bytes) = pool.get(id).cloned() else { continue };
-            match self.shared.ledger.application.check(&state, Clock::wall(), &bytes) {
-                Ok(admission) => pool.update(id, &admission),
-                Err(rejection) => {
-                    tracing::debug!(%id, %rejection, "transaction dropped");
-                    pool.remove(id);
-                }
+            self.check_again(&mut pool, &state, id, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Drops a transaction from the pool if the state refuses it.
+    fn check_again(
+        &self,
+        pool: &mut Pool,
+        state: &StateView<'_>,
+        id: &TransactionId,
+        bytes: &[u8],
+    ) -> Result<(), StorageError> {
+        match self.shared.ledger.application.check(state, Clock::wall(), bytes) {
+            Ok(admission) => pool.update(id, &admission),
+            // Says nothing of the transaction: the application itself failed.
+            Err(Rejection::State(why)) => return Err(StorageError::Plugin(why)),
+            Err(rejection) => {
+                tracing::debug!(%id, %rejection, "transaction dropped");
+                pool.remove(id);
             }
         }
+        Ok(())
     }
 
     fn is_candidate(&self, hash: &Hash) -> bool {
@@ -681,7 +701,7 @@ impl Core {
         self.candidates.clear();
         self.not_now.clear();
         self.not_now_at = None;
-        self.clean_pool(blocks);
+        self.clean_pool(blocks)?;
         for candidate in blocks {
             let header = candidate.block.header();
             let (height, hash, transactions) = (header.height, candidate.block.hash(), candidate.ids.len());
@@ -725,36 +745,35 @@ impl Core {
     }
 
     /// Takes out of the pool what is final, and what the new state refuses.
-    fn clean_pool(&mut self, blocks: &[Candidate]) {
-        let state = crate::execute::StateView(self.view.snapshot.as_ref());
+    fn clean_pool(&self, blocks: &[Candidate]) -> Result<(), StorageError> {
+        let state = StateView(self.view.snapshot.as_ref());
         let mut pool = self.shared.pool();
         pool.committed(blocks.iter().flat_map(|candidate| &candidate.ids));
         pool.came_to(self.view.tip.height);
         for (id, bytes) in pool.out_of_step(RECHECK_MAX) {
-            match self.shared.ledger.application.check(&state, Clock::wall(), &bytes) {
-                Ok(admission) => pool.update(&id, &admission),
-                Err(_) => drop(pool.remove(&id)),
-            }
+            self.check_again(&mut pool, &state, &id, &bytes)?;
         }
         let status = pool.status(0);
         self.shared.metrics.pool_transactions.set(i64::try_from(status.count).unwrap_or(i64::MAX));
         self.shared.metrics.pool_bytes.set(i64::try_from(status.bytes).unwrap_or(i64::MAX));
+        Ok(())
     }
 
-    async fn add_evidence(&mut self, bytes: &Bytes, share: bool) -> Result<(), Fault> {
-        if self.evidence.len() >= EVIDENCE_WAITING_MAX {
-            return Ok(());
+    /// Takes a piece of evidence, if it is new; or why it proves nothing, whoever looks at it.
+    async fn add_evidence(&mut self, bytes: &Bytes, share: bool) -> Result<Result<(), String>, Fault> {
+        if self.evidence.len() >= EVIDENCE_WAITING_MAX || self.evidence.values().any(|known| known == bytes) {
+            return Ok(Ok(()));
         }
         let proven = match self.shared.ledger.evidence(&self.view, bytes)? {
             Ok(proven) => proven,
             Err(why) => {
-                tracing::debug!(why, "evidence not taken");
-                return Ok(());
+                tracing::debug!(%why, "evidence not taken");
+                return Ok(if let Untaken::False(why) = why { Err(why) } else { Ok(()) });
             }
         };
         let offence = layout::offence(&proven.offender, proven.height);
         if self.evidence.contains_key(&offence) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         tracing::warn!(
             offender = %proven.offender, height = %proven.height, offence = proven.offence,
@@ -773,7 +792,7 @@ impl Core {
             self.send(TransportCommand::Broadcast { class: Class::Pool, bytes }).await;
         }
         self.tell_work();
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn tell_work(&mut self) {
@@ -824,9 +843,13 @@ impl Core {
                     tracing::warn!(height = %tip, %blocks_from, "no connected peer has the next block: all have removed it");
                 }
             }
-            Control::Evidence(pieces) => {
+            Control::Evidence { peer, pieces } => {
                 for bytes in pieces {
-                    self.add_evidence(&bytes, false).await?;
+                    if let Err(why) = self.add_evidence(&bytes, false).await? {
+                        let reason = format!("gave evidence that proves nothing: {why}");
+                        self.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await;
+                        break;
+                    }
                 }
             }
             Control::Work => self.tell_work(),
@@ -947,4 +970,114 @@ const SHARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// The validators of the next height as peers.
 pub(crate) fn validator_peers(view: &View) -> Arc<[PeerId]> {
     view.validators.iter().map(|(_, one)| PeerId::from(one.public_key)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate::{Header, Round, Timestamp, application::Admission, block::BLOCK_VERSION, merkle};
+
+    use super::*;
+    use crate::sample::{self, Judge};
+
+    /// Wants this when it starts, and nothing after.
+    struct Scripted(Vec<Action>);
+
+    impl Consensus for Scripted {
+        fn step(&mut self, _: Instant, _: Event, out: &mut Vec<Action>) {
+            out.append(&mut self.0);
+        }
+
+        fn status(&self, _: Instant) -> EngineStatus {
+            EngineStatus::default()
+        }
+    }
+
+    /// Runs the loop until it has heard all; what it sent.
+    async fn run_through(
+        shared: &Arc<Shared>,
+        script: Vec<Action>,
+        heard: Vec<Control>,
+    ) -> (Result<(), CoreError>, Vec<TransportCommand>) {
+        let (_messages, messages_rx) = mpsc::channel(1);
+        let (controls, controls_rx) = mpsc::channel(64);
+        let (commands, mut transport) = mpsc::channel(64);
+        heard.into_iter().chain([Control::Stop]).for_each(|control| assert!(controls.try_send(control).is_ok()));
+        let parts = Parts {
+            at_hand: AtHand::start(Arc::clone(shared)).unwrap(),
+            shared: Arc::clone(shared),
+            engine: Box::new(Scripted(script)),
+            signer: None,
+            eager_sync: false,
+            transport: commands,
+            heads: watch::Sender::new(None),
+            messages: messages_rx,
+            controls: controls_rx,
+            serve: mpsc::channel(1).0,
+        };
+        let result = run(parts).await;
+        (result, std::iter::from_fn(|| transport.try_recv().ok()).collect())
+    }
+
+    /// Whom the loop turns away for these pieces of evidence, at height 3.
+    async fn turned_away(pieces: &[&'static [u8]]) -> Option<(PeerId, String)> {
+        let shared = Arc::new(sample::shared(Arc::new(Judge)));
+        let pieces = pieces.iter().map(|piece| Bytes::from_static(piece)).collect();
+        let heard = vec![Control::Evidence { peer: PeerId::new([7; 32]), pieces }];
+        let (result, sent) = run_through(&shared, Vec::new(), heard).await;
+        result.unwrap();
+        let mut found = None;
+        for command in sent {
+            if let TransportCommand::Disconnect { peer, reason, .. } = command {
+                assert!(found.replace((peer, reason)).is_none(), "it is told once");
+            }
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn who_gives_evidence_that_proves_nothing_is_turned_away() {
+        let liar = PeerId::new([7; 32]);
+        let why = |why| Some((liar, format!("gave evidence that proves nothing: {why}")));
+        assert_eq!(turned_away(&[b"2"]).await, why("no misbehaviour: nothing happened"));
+        assert_eq!(turned_away(&[b"9", b"2", b"2"]).await, why("no misbehaviour: nothing happened"));
+        assert_eq!(turned_away(&[b"?"]).await, why("proof is malformed: no height"));
+        // Of a height to which this node has not come it knows nothing.
+        assert_eq!(turned_away(&[b"9", b"0"]).await, None);
+        assert_eq!(turned_away(&[]).await, None);
+    }
+
+    /// That nothing can be said of a transaction is no reason to drop it, and whoever can't read the state says nothing of blocks either.
+    #[tokio::test]
+    async fn an_application_that_can_not_look_again_at_what_waits_stops_the_loop() {
+        let shared = Arc::new(sample::shared(Arc::new(Judge)));
+        let (view, id) = (shared.view(), TransactionId::new([9; 32]));
+        let gap = Admission { sequence: 1, ..Admission::default() };
+        shared.pool().insert(Instant(1), Height(3), (id, Bytes::from_static(b"state")), gap).unwrap();
+        let header = Header {
+            version: BLOCK_VERSION,
+            chain_id: shared.ledger.genesis.chain_id(),
+            height: Height(4),
+            parent_hash: view.tip.hash,
+            time: Timestamp(4),
+            creator: ValidatorIndex(0),
+            created_round: Round(0),
+            tx_root: Hash::ZERO,
+            evidence_root: Hash::ZERO,
+            app_hash: Hash::ZERO,
+            receipts_root: merkle::root(&[]),
+            validators_hash: view.validators.hash(),
+            next_validators_hash: view.validators.hash(),
+        };
+        let block = Block::new(header, &[], &[]).unwrap();
+        let limits = BlockLimits { transactions_max: 1, bytes_max: 1 << 20, drift_ms: 0 };
+        let commit = Action::Commit { hash: block.hash(), proof: Bytes::new() };
+        let script = vec![Action::CheckBlock { block, limits }, commit];
+        match run_through(&shared, script, Vec::new()).await.0 {
+            Err(CoreError::Storage { height, source: StorageError::Plugin(why) }) => {
+                assert_eq!((height, why.as_str()), (Height(4), "as it was told to"));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(shared.pool().get(&id).is_some());
+    }
 }

@@ -5,6 +5,10 @@
 //! hashing and k-wise independent random variables via integer arithmetic without primes*, 1996): of any two ids, however they were chosen
 //! without knowing the keys, each pair of hashes is equally likely. What is linear in it, so that ids in equal steps had hashes in equal steps, is
 //! mixed at the end, one to one, which leaves that as it is. The keys are drawn for each table and never leave the process.
+//!
+//! The order of a table does: the list of the pool and what a new peer is given have it, and it says something of the keys. Nothing rests on their being
+//! secret, though. Whoever knew them would still have to try thousands of ids for each that meets the others, and a look-up among ten thousand which
+//! all meet, sixteen at a time, takes microseconds; which entry is which, and in what order blocks have them, no table decides by its hash.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -98,6 +102,77 @@ mod tests {
             // 248 on average.
             assert!(places.len() > 200, "{} places of 256 ids that differ in byte {at}", places.len());
         }
+    }
+
+    /// A table tells the ids in one place apart by seven bits from the other end of the hash.
+    #[test]
+    fn both_ends_of_a_hash_are_spread() {
+        let keyed = Keyed::default();
+        let tag = |number: u64| {
+            let mut bytes = [7; 32];
+            bytes[8..16].copy_from_slice(&number.to_le_bytes());
+            keyed.hash_one(TransactionId::new(bytes)) >> 57
+        };
+        let mut counts = [0u32; 128];
+        (0..128 * 64).for_each(|number| counts[tag(number) as usize] += 1);
+        assert!(counts.iter().all(|count| (16..=192).contains(count)), "{counts:?}");
+    }
+
+    /// Each word has a factor of its own: the same words in another order are another id.
+    #[test]
+    fn the_order_of_the_words_counts() {
+        let keyed = Keyed::default();
+        let of = |words: [u8; WORDS]| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| [*word; 8]).collect();
+            keyed.hash_one(TransactionId::new(bytes.try_into().unwrap()))
+        };
+        let mut hashes: Vec<u64> = (0..WORDS).map(|at| of(std::array::from_fn(|word| u8::from(word == at)))).collect();
+        hashes.push(of([0; WORDS]));
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), WORDS + 1);
+    }
+
+    /// Of a product's lower half half of all factors would leave nothing of the last bit.
+    #[test]
+    fn no_bit_is_lost_on_the_way_into_a_hash() {
+        for _ in 0..64 {
+            let keyed = Keyed::default();
+            let hash = |bytes: [u8; 32]| keyed.hash_one(TransactionId::new(bytes));
+            for bit in 0..256 {
+                let mut bytes = [7; 32];
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert_ne!(hash(bytes), hash([7; 32]), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_in_equal_steps_have_hashes_in_steps_of_all_lengths() {
+        let keyed = Keyed::default();
+        let hash = |number: u64| {
+            let mut bytes = [7; 32];
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+            keyed.hash_one(TransactionId::new(bytes))
+        };
+        let mut steps: Vec<u64> = (0..100).map(|number| hash(number + 1).wrapping_sub(hash(number))).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        assert!(steps.len() > 90, "{}", steps.len());
+    }
+
+    #[test]
+    fn a_table_finds_what_is_in_it_and_so_does_its_copy() {
+        let id = |number: u64| TransactionId::new(*quorate::Hash::of(&[&number.to_le_bytes()]).as_bytes());
+        let ids: Vec<TransactionId> = (0..5000).map(id).collect();
+        let mut map: IdMap<usize> = ids.iter().copied().zip(0..).collect();
+        (0..5000).step_by(2).for_each(|at| assert_eq!(map.remove(&ids[at]), Some(at)));
+        let found = |map: &IdMap<usize>| ids.iter().map(|id| map.get(id).copied()).collect::<Vec<_>>();
+        let expected: Vec<Option<usize>> = (0..5000).map(|at| (at % 2 == 1).then_some(at)).collect();
+        assert_eq!(found(&map), expected);
+        assert_eq!(found(&map.clone()), expected);
+        let set: IdSet<'_> = ids.iter().collect();
+        assert!(ids.iter().all(|id| set.contains(id)) && !set.contains(&id(5000)));
     }
 
     #[test]

@@ -119,6 +119,17 @@ impl View {
     }
 }
 
+/// Why a piece of evidence is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Untaken {
+    /// It proves nothing, whoever looks at it and whenever.
+    #[error("{0}")]
+    False(String),
+    /// Not on this chain as it is now.
+    #[error("{0}")]
+    NotNow(String),
+}
+
 /// An executed block that may become final.
 #[derive(Clone)]
 pub struct Candidate {
@@ -244,26 +255,27 @@ impl Ledger {
     }
 
     /// What a piece of evidence proves, if it is new enough and not yet in a block.
-    pub(crate) fn evidence(&self, view: &View, bytes: &[u8]) -> Result<Result<Misbehaviour, String>, StorageError> {
+    pub(crate) fn evidence(&self, view: &View, bytes: &[u8]) -> Result<Result<Misbehaviour, Untaken>, StorageError> {
         if bytes.len() > EVIDENCE_BYTES_MAX {
-            return Ok(Err(format!("evidence has {} bytes; the limit is {EVIDENCE_BYTES_MAX}", bytes.len())));
+            let why = format!("evidence has {} bytes; the limit is {EVIDENCE_BYTES_MAX}", bytes.len());
+            return Ok(Err(Untaken::False(why)));
         }
         let height = match judged(self.finality.evidence_height(bytes))? {
             Ok(height) => height,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(Untaken::False(error.to_string()))),
         };
         let next = view.tip.height.next();
         if height == Height::GENESIS || height > next || height.0 + EVIDENCE_AGE_MAX < next.0 {
-            return Ok(Err(format!("evidence of height {height} at height {next}")));
+            return Ok(Err(Untaken::NotNow(format!("evidence of height {height} at height {next}"))));
         }
         let validators = view.chain().validators(height)?;
         let proven = match judged(self.finality.evidence(&self.genesis.chain_id(), bytes, &validators))? {
             Ok(proven) => proven,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(Untaken::False(error.to_string()))),
         };
         let offence = layout::offence(&proven.offender, proven.height);
         if view.snapshot.get(&layout::evidence(&offence))?.is_some() {
-            return Ok(Err("evidence is in a block already".into()));
+            return Ok(Err(Untaken::NotNow("evidence is in a block already".into())));
         }
         Ok(Ok(proven))
     }
@@ -391,7 +403,7 @@ impl Ledger {
                     return Ok(Err("the same misbehaviour is proven twice".into()));
                 }
                 Ok(one) => proven.push(one),
-                Err(why) => return Ok(Err(why)),
+                Err(why) => return Ok(Err(why.to_string())),
             }
         }
         Ok(Ok(proven))

@@ -407,6 +407,7 @@ impl Starting {
         // The queue is empty and has room.
         drop(commands.try_send(TransportCommand::Validators(validators)));
         let at_hand = AtHand::start(Arc::clone(&shared)).map_err(io("the thread for catch-up could not be made"))?;
+        take_in(Arc::clone(&shared), submissions_rx, commands.clone(), controls.clone())?;
         let parts = Parts {
             shared: Arc::clone(&shared),
             engine,
@@ -438,7 +439,6 @@ impl Starting {
             serve,
         };
         self.running.tasks.push(tokio::spawn(router.run(events_rx, found)));
-        take_in(Arc::clone(&shared), submissions_rx, commands.clone(), controls.clone())?;
         self.running.tasks.push(tokio::spawn(router::serve_blocks(shared, serve_rx, commands.clone())));
         self.running.controls = Some(controls);
         self.running.transport = Some(commands);

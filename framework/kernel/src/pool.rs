@@ -66,6 +66,9 @@ pub struct Pool {
     /// All senders, in turn.
     turns: VecDeque<Bytes>,
     conflicts: HashMap<Bytes, TransactionId>,
+    /// Where [`Pool::out_of_step`] and [`Pool::older`] go on: of many they look at a part each time.
+    out_of_step_at: usize,
+    older_at: usize,
     /// How long the last blocks took to come, for `retry_after_ms`.
     retry_after_ms: u64,
 }
@@ -81,6 +84,8 @@ impl Pool {
             senders: HashMap::new(),
             turns: VecDeque::new(),
             conflicts: HashMap::new(),
+            out_of_step_at: 0,
+            older_at: 0,
             retry_after_ms,
         }
     }
@@ -269,14 +274,16 @@ impl Pool {
         self.senders.values().any(|queue| queue.waiting.contains_key(&queue.next))
     }
 
-    /// Senders whose first transaction waits for a predecessor or is behind, with that transaction: at most `limit`.
-    pub fn out_of_step(&self, limit: usize) -> Vec<(TransactionId, Bytes)> {
-        let waiting = self.senders.values().filter_map(|queue| {
+    /// Senders whose first transaction waits for a predecessor or is behind, with that transaction: at most `limit`, and others the next time.
+    pub fn out_of_step(&mut self, limit: usize) -> Vec<(TransactionId, Bytes)> {
+        let waiting = in_turn(self.senders.values(), self.out_of_step_at).filter_map(|(at, queue)| {
             let (sequence, id) = queue.waiting.first_key_value()?;
             let entry = self.entries.get(id)?;
-            (*sequence != queue.next).then(|| (*id, entry.bytes.clone()))
+            (*sequence != queue.next).then(|| (at, (*id, entry.bytes.clone())))
         });
-        waiting.take(limit).collect()
+        let (next, found) = taken(waiting, limit);
+        self.out_of_step_at = next;
+        found
     }
 
     /// Notes what the state says now of a transaction that waits.
@@ -308,10 +315,12 @@ impl Pool {
         self.entries.values().take(limit).map(|entry| entry.bytes.clone()).collect()
     }
 
-    /// Those which came before `before`, at most `limit`.
-    pub fn older(&self, before: Instant, limit: usize) -> Vec<Bytes> {
-        let old = self.entries.values().filter(|entry| entry.arrived <= before);
-        old.take(limit).map(|entry| entry.bytes.clone()).collect()
+    /// Those which came before `before`: at most `limit`, and others the next time.
+    pub fn older(&mut self, before: Instant, limit: usize) -> Vec<Bytes> {
+        let old = in_turn(self.entries.values(), self.older_at).filter(|(_, entry)| entry.arrived <= before);
+        let (next, found) = taken(old.map(|(at, entry)| (at, entry.bytes.clone())), limit);
+        self.older_at = next;
+        found
     }
 
     /// How full it is, with the ids of at most `listed`.
@@ -324,6 +333,18 @@ impl Pool {
             transactions: self.entries.keys().take(listed).copied().collect(),
         }
     }
+}
+
+/// All, each with its place, from the place `from` on and then those before it.
+fn in_turn<T>(all: impl Iterator<Item = T> + Clone, from: usize) -> impl Iterator<Item = (usize, T)> {
+    let all = all.enumerate();
+    all.clone().skip(from).chain(all.take(from))
+}
+
+/// At most `limit`, and the place after the last of them.
+fn taken<T>(found: impl Iterator<Item = (usize, T)>, limit: usize) -> (usize, Vec<T>) {
+    let (places, found): (Vec<usize>, Vec<T>) = found.take(limit).unzip();
+    (places.last().map_or(0, |last| last.saturating_add(1)), found)
 }
 
 #[cfg(test)]
@@ -368,6 +389,23 @@ mod tests {
         put(&mut pool, 3, admission("b", 1, 0)).unwrap();
         assert_eq!(pool.expire(Instant(0).after(GAP_WAIT * 2)), 1);
         assert_eq!(pool.len(), 1);
+    }
+
+    /// Many who wait for what never comes keep nobody from being looked at, and none from being shared again.
+    #[test]
+    fn of_many_each_has_its_turn() {
+        let mut pool = pool();
+        for n in 1..=4 {
+            let sender = Bytes::from(vec![n; 4]);
+            put(&mut pool, n, Admission { sender, ..admission("", 1, 0) }).unwrap();
+        }
+        let mut ids: Vec<_> = (0..4).flat_map(|_| pool.out_of_step(1)).map(|(id, _)| id).collect();
+        ids.sort();
+        assert_eq!(ids, [id(1), id(2), id(3), id(4)]);
+        let mut shared: Vec<_> = (0..2).flat_map(|_| pool.older(Instant(0), 2)).map(|bytes| bytes[0]).collect();
+        shared.sort_unstable();
+        assert_eq!(shared, [1, 2, 3, 4]);
+        assert_eq!((pool.out_of_step(9).len(), pool.older(Instant(0), 9).len()), (4, 4));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quorate::{
     Height, TransactionId,
     application::QueryError,
-    node::{BlockId, Node, POOL_LIST_MAX, Reply, Request, Response, SubmitError, TransactionState},
+    node::{BlockId, Node, POOL_LIST_MAX, Reply, Request, Response, TransactionState},
     storage::StorageError,
 };
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use crate::{
     core::Control,
     execute::StateView,
     hot::{Hot, HotBlock, Made},
-    intake::{Origin, Submission},
+    intake::{self, Origin, Submission},
     layout::StoredBlock,
     ledger::View,
     shared::Shared,
@@ -25,9 +25,6 @@ use crate::{
 
 /// Bytes of blocks in one answer at most.
 const RANGE_BYTES_MAX: u32 = 8 << 20;
-
-/// When a full intake may have room again, in milliseconds.
-const INTAKE_RETRY_MS: u64 = 200;
 
 /// The node, seen from outside; it answers `Unavailable` before the chain is open and after it is closed.
 #[derive(Default)]
@@ -79,22 +76,7 @@ impl Back {
     }
 
     fn hand_in(&self, submission: Submission) {
-        let rejected = match self.intake.try_send(submission) {
-            Ok(()) => return,
-            Err(rejected) => rejected,
-        };
-        let (submission, error) = match rejected {
-            mpsc::error::TrySendError::Full(submission) => {
-                let pool = self.shared.pool().status(0);
-                let error =
-                    SubmitError::PoolFull { count: pool.count, bytes: pool.bytes, retry_after_ms: INTAKE_RETRY_MS };
-                (submission, error)
-            }
-            mpsc::error::TrySendError::Closed(submission) => {
-                (submission, SubmitError::Unavailable("the node is stopping".into()))
-            }
-        };
-        submission.origin.answer(Err(error));
+        intake::hand_in(&self.shared, &self.intake, submission);
     }
 
     fn answer(&self, request: Request) -> Result<Response, StorageError> {
@@ -110,7 +92,7 @@ impl Back {
                 Response::Validators { height, validators: view.chain().validators(height)? }
             }
             Request::Block(id) => self.block(&view, id)?,
-            Request::Transaction(id) => Response::Transaction(self.transaction(&view, &id)?),
+            Request::Transaction(id) => Response::Transaction(self.transaction(&id)?),
             Request::Pool => Response::Pool(shared.pool().status(POOL_LIST_MAX)),
             Request::Evidence => Response::Evidence(shared.evidence()),
             Request::Query { path, params } => Response::Query(self.query(&view, &path, &params)),
@@ -171,9 +153,10 @@ impl Back {
         Ok(Some(hot))
     }
 
-    fn transaction(&self, view: &View, id: &TransactionId) -> Result<TransactionState, StorageError> {
-        // The pool first: what leaves it does so after it is final, but this view may be older.
+    fn transaction(&self, id: &TransactionId) -> Result<TransactionState, StorageError> {
+        // The pool first: what leaves it does so after it is final, and a view from before may not have it.
         let pending = self.shared.pool().get(id).cloned();
+        let view = self.shared.view();
         let chain = view.chain();
         let Some((height, index)) = chain.transaction(id)? else {
             return Ok(pending.map_or(TransactionState::Unknown, TransactionState::Pending));
@@ -182,7 +165,7 @@ impl Back {
             return Ok(TransactionState::Pruned(pruned));
         }
         let damaged = || StorageError::Damaged(format!("transaction {id} is not in block {height}"));
-        let hot = self.hot_block(view, height)?.ok_or_else(damaged)?;
+        let hot = self.hot_block(&view, height)?.ok_or_else(damaged)?;
         Ok(TransactionState::Final(Box::new(hot.receipt(*id, index as usize).ok_or_else(damaged)?)))
     }
 }
@@ -203,4 +186,62 @@ pub(crate) fn range(view: &View, from: Height, bytes_max: u32) -> Result<Vec<(By
         height = height.next();
     }
     Ok(blocks)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, time::Duration};
+
+    use quorate::{
+        Application as _, Instant, Settings, Storage,
+        application::Admission,
+        plugin::{Descriptor, SetupError, StoragePlugin},
+    };
+
+    use super::*;
+    use crate::sample::{self, Judge, Rows, Store};
+
+    struct NoPlugin;
+
+    impl StoragePlugin for NoPlugin {
+        fn descriptor(&self) -> Descriptor {
+            Descriptor::new("none", "1.0.0", "opens nothing")
+        }
+
+        fn check(&self, _: &Settings) -> Result<(), SetupError> {
+            Ok(())
+        }
+
+        fn open(&self, _: &Settings, _: &Path) -> Result<Arc<dyn Storage>, SetupError> {
+            Ok(Arc::new(Store::default()))
+        }
+    }
+
+    /// A block becomes final while somebody asks: the transaction was pending before and is final after, and never unknown.
+    #[test]
+    fn a_transaction_is_not_unknown_between_pending_and_final() {
+        let shared = Arc::new(sample::shared(Arc::new(Judge)));
+        let back = Back {
+            shared: Arc::clone(&shared),
+            intake: mpsc::channel(1).0,
+            controls: mpsc::channel(1).0,
+            backup: Backup { plugin: Arc::new(NoPlugin), settings: Settings::from_text(""), running: Arc::default() },
+            hot: Hot::default(),
+        };
+        let id = Judge.transaction_id(b"yes");
+        let mut pool = shared.pool();
+        pool.insert(Instant(1), Height(3), (id, Bytes::from_static(b"yes")), Admission::default()).unwrap();
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| back.answer(Request::Transaction(id)).unwrap());
+            // It waits for the pool, as the loop has it.
+            std::thread::sleep(Duration::from_millis(100));
+            shared.set_view(sample::view(4, Rows::default().with_removed(&id, 4)));
+            pool.committed(&[id]);
+            drop(pool);
+            match asked.join().unwrap() {
+                Response::Transaction(TransactionState::Pruned(pruned)) => assert_eq!(pruned.height, Height(4)),
+                other => panic!("{other:?}"),
+            }
+        });
+    }
 }

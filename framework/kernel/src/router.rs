@@ -183,7 +183,7 @@ impl Router {
                 intake::offer(&self.shared, &self.intake, from, transactions);
                 Some(())
             }
-            Message::Evidence(pieces) => self.controls.send(Control::Evidence(pieces)).await.ok(),
+            Message::Evidence(pieces) => self.controls.send(Control::Evidence { peer: from, pieces }).await.ok(),
             Message::Status { height, hash } => {
                 self.shared.peers().height(&from, height);
                 self.controls.send(Control::PeerStatus { peer: from, height, hash }).await.ok()

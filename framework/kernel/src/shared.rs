@@ -11,6 +11,7 @@ use quorate::{
     Bytes, Height, Instant, PeerId, PublicKey, Timestamp, TransactionId,
     consensus::EngineStatus,
     node::{EVIDENCE_LIST_MAX, EvidenceRecord, Health, NodeStatus, PeerStatus, RefusedPeer},
+    storage::StorageError,
 };
 use tokio::sync::oneshot;
 
@@ -204,6 +205,31 @@ impl Shared {
         known
     }
 
+    /// Transactions for a block on `view`, senders in turn: at most `count` of together `bytes`. Of what the pool does not know to be new the
+    /// chain is asked, as whoever judges the block will; what is final leaves the pool.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub(crate) fn candidates(&self, view: &View, count: usize, bytes: usize) -> Result<Vec<Bytes>, StorageError> {
+        let mut pool = self.pool();
+        let chosen = pool.candidates(count, bytes);
+        let new: Vec<bool> = chosen.iter().map(|(id, _)| pool.is_new(id, view.tip.height)).collect();
+        drop(pool);
+        let (mut transactions, mut last) = (Vec::with_capacity(chosen.len()), Vec::new());
+        for ((id, bytes), new) in chosen.into_iter().zip(new) {
+            if !new && view.chain().transaction(&id)?.is_some() {
+                last.push(id);
+            } else {
+                transactions.push(bytes);
+            }
+        }
+        if !last.is_empty() {
+            self.pool().committed(&last);
+        }
+        Ok(transactions)
+    }
+
     pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -274,5 +300,30 @@ fn health(board: &Board, height: Height) -> (Health, Option<String>) {
         (Health::Stalled, Some(why))
     } else {
         (Health::Ok, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate::application::{Admission, Application as _};
+
+    use super::*;
+    use crate::sample::{self, Judge, Rows};
+
+    /// The intake may have looked for it before the block that has it was final.
+    #[test]
+    fn no_block_is_built_with_what_is_final() {
+        let shared = sample::shared(Arc::new(Judge));
+        let ids = [b"yes 0", b"yes 1", b"yes 2"].map(|one| Judge.transaction_id(one));
+        let rows = ids.iter().take(2).fold(Rows::default(), |rows, id| rows.with_removed(id, 3));
+        for ((id, tip), number) in ids.iter().zip([2, 3, 2]).zip(0u8..) {
+            let admission = Admission { sender: vec![number].into(), ..Admission::default() };
+            let added = shared.pool().insert(Instant(1), Height(tip), (*id, vec![number].into()), admission);
+            assert_eq!(added, Ok(true));
+        }
+        let candidates = shared.candidates(&sample::view(3, rows), 10, 1000).unwrap();
+        // Of the second the pool says that it was looked for up to the tip: the chain is not asked.
+        assert_eq!(candidates, [&[1][..], &[2]]);
+        assert!(shared.pool().get(&ids[0]).is_none() && shared.pool().len() == 2);
     }
 }

@@ -6,11 +6,19 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use quorate::{Hash, Height, transport::MESSAGE_BYTES_MAX};
 
+use crate::intake::TRANSACTION_BYTES_MAX;
+
 /// Transactions in one message at most.
 pub(crate) const TRANSACTIONS_PER_MESSAGE: usize = 1024;
 
 /// Bytes of transactions in one message, after which another is begun.
 pub(crate) const TRANSACTION_BYTES_PER_MESSAGE: usize = 512 << 10;
+
+/// Bytes of a message of transactions at most: each of them that waits keeps all of it.
+const TRANSACTIONS_BYTES_MAX: usize = 1 + TRANSACTION_BYTES_PER_MESSAGE + 4 * TRANSACTIONS_PER_MESSAGE;
+
+/// Proofs of misbehaviour in one message at most: the loop checks them.
+pub(crate) const EVIDENCE_PER_MESSAGE: usize = 64;
 
 /// Blocks in one message at most.
 pub(crate) const BLOCKS_PER_MESSAGE: usize = 512;
@@ -85,8 +93,12 @@ impl Message {
         let rest = bytes.slice(1.min(bytes.len())..);
         let u64_at = |at: usize| rest.get(at..at + 8).and_then(|raw| raw.try_into().ok()).map(u64::from_le_bytes);
         match bytes.first()? {
-            &TRANSACTIONS => list(&rest, TRANSACTIONS_PER_MESSAGE).map(Self::Transactions),
-            2 => list(&rest, TRANSACTIONS_PER_MESSAGE).map(Self::Evidence),
+            &TRANSACTIONS => {
+                let items =
+                    (bytes.len() <= TRANSACTIONS_BYTES_MAX).then(|| list(&rest, TRANSACTIONS_PER_MESSAGE))??;
+                items.iter().all(|item| item.len() <= TRANSACTION_BYTES_MAX).then_some(Self::Transactions(items))
+            }
+            2 => list(&rest, EVIDENCE_PER_MESSAGE).map(Self::Evidence),
             3 if rest.len() == 40 => {
                 let hash: [u8; 32] = rest.get(8..)?.try_into().ok()?;
                 Some(Self::Status { height: Height(u64_at(0)?), hash: Hash::new(hash) })
@@ -166,6 +178,8 @@ fn put(out: &mut BytesMut, item: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use quorate::block::EVIDENCE_BYTES_MAX;
+
     use super::*;
 
     fn samples() -> Vec<Message> {
@@ -206,6 +220,19 @@ mod tests {
             assert!(found.iter().all(|bytes| bytes.len() <= TRANSACTION_BYTES_PER_MESSAGE + 5));
             assert_eq!(found.iter().flat_map(read).collect::<Vec<_>>(), given);
         }
+    }
+
+    #[test]
+    fn what_no_node_puts_into_a_message_is_none() {
+        let of = |len: usize, count: usize| vec![Bytes::from(vec![7; len]); count];
+        let is_read = |message: Message| Message::decode(&message.encode()).is_some();
+        assert!(is_read(Message::Transactions(of(TRANSACTION_BYTES_MAX, 4))));
+        assert!(!is_read(Message::Transactions(of(TRANSACTION_BYTES_MAX + 1, 1))));
+        assert!(!is_read(Message::Transactions(of(TRANSACTION_BYTES_MAX, 5))));
+        assert!(is_read(Message::Transactions(of(1, TRANSACTIONS_PER_MESSAGE))));
+        assert!(!is_read(Message::Transactions(of(1, TRANSACTIONS_PER_MESSAGE + 1))));
+        assert!(is_read(Message::Evidence(of(EVIDENCE_BYTES_MAX, EVIDENCE_PER_MESSAGE))));
+        assert!(!is_read(Message::Evidence(of(1, EVIDENCE_PER_MESSAGE + 1))));
     }
 
     #[test]
