@@ -34,7 +34,10 @@ impl Hops<'_> {
 
     /// When each node has what these have at these times, if everybody passes it on.
     fn spread(&self, mut at: Vec<u64>) -> Vec<u64> {
-        while self.relays {
+        if !self.relays {
+            return at;
+        }
+        loop {
             let before = at.clone();
             for to in self.up {
                 let soonest =
@@ -44,10 +47,9 @@ impl Hops<'_> {
                 }
             }
             if at == before {
-                break;
+                return at;
             }
         }
-        at
     }
 
     /// When each node has a quorum of votes, its own at once, the others' after a wait for their disk; or a certificate that another passes on.
