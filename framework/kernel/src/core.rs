@@ -831,7 +831,7 @@ impl Core {
                 self.sync.heard(peer, height);
                 self.look_for_fork(peer, height, &hash).await?;
             }
-            Control::Blocks { peer, height, blocks } => self.blocks_came(peer, height, blocks)?,
+            Control::Blocks { peer, height, blocks } => self.blocks_came(peer, height, blocks).await?,
             Control::Pruned { peer, height, blocks_from } => {
                 let tip = self.view.tip.height;
                 let before = self.sync.out_of_reach(tip);
@@ -1020,9 +1020,13 @@ mod tests {
 
     /// Whom the loop turns away for these pieces of evidence, at height 3.
     async fn turned_away(pieces: &[&'static [u8]]) -> Option<(PeerId, String)> {
-        let shared = Arc::new(sample::shared(Arc::new(Judge)));
         let pieces = pieces.iter().map(|piece| Bytes::from_static(piece)).collect();
-        let heard = vec![Control::Evidence { peer: PeerId::new([7; 32]), pieces }];
+        turned_away_for(Control::Evidence { peer: PeerId::new([7; 32]), pieces }).await
+    }
+
+    async fn turned_away_for(what: Control) -> Option<(PeerId, String)> {
+        let shared = Arc::new(sample::shared(Arc::new(Judge)));
+        let heard = vec![what];
         let (result, sent) = run_through(&shared, Vec::new(), heard).await;
         result.unwrap();
         let mut found = None;
@@ -1044,6 +1048,21 @@ mod tests {
         // Of a height to which this node has not come it knows nothing.
         assert_eq!(turned_away(&[b"9", b"0"]).await, None);
         assert_eq!(turned_away(&[]).await, None);
+    }
+
+    /// Blocks that nobody asked for: those below the tip are compared with this node's, and whoever makes some up is not heard again.
+    #[tokio::test]
+    async fn who_gives_false_blocks_below_the_tip_is_turned_away() {
+        let liar = PeerId::new([7; 32]);
+        let given = |height: u64, count: usize| {
+            let one = (sample::block(height, Hash::ZERO, &[], &[]).encoded().clone(), Bytes::new());
+            Control::Blocks { peer: liar, height: Height(9), blocks: vec![one; count] }
+        };
+        let (peer, why) = turned_away_for(given(2, 512)).await.unwrap();
+        assert_eq!(peer, liar);
+        assert!(why.contains("block 2 0x") && why.contains("is not ours: "), "{why}");
+        // Of blocks above nothing is known yet.
+        assert_eq!(turned_away_for(given(9, 1)).await, None);
     }
 
     /// That nothing can be said of a transaction is no reason to drop it, and whoever can't read the state says nothing of blocks either.

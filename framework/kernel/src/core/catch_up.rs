@@ -63,7 +63,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn blocks_came(
+    pub(super) async fn blocks_came(
         &mut self,
         peer: PeerId,
         height: Height,
@@ -72,8 +72,13 @@ impl Core {
         self.sync.heard(peer, height);
         for (encoded, proof) in &blocks {
             // Most are above the tip, and are read elsewhere.
-            if height_of(encoded).is_some_and(|height| height <= self.view.tip.height) {
-                self.compare_with_ours(peer, encoded, proof)?;
+            if height_of(encoded).is_some_and(|height| height <= self.view.tip.height)
+                && let Err(why) = self.compare_with_ours(peer, encoded, proof)?
+            {
+                // Nobody who has this chain has such a block, and each costs a look at its proof. What is at hand does not rest on it.
+                self.sync.failed(self.shared.clock.now(), peer);
+                self.turn_away(peer, why).await;
+                return Ok(());
             }
         }
         let first = blocks.first().and_then(|(encoded, _)| height_of(encoded));
@@ -96,21 +101,29 @@ impl Core {
         Ok(())
     }
 
-    /// Two proofs for one height: voting stops and both are kept.
-    fn compare_with_ours(&mut self, peer: PeerId, encoded: &Bytes, proof: &Bytes) -> Result<(), StorageError> {
-        let Ok(block) = Block::decode(encoded.clone()) else { return Ok(()) };
+    /// Two proofs for one height: voting stops and both are kept. An error says what is wrong with the block.
+    fn compare_with_ours(
+        &mut self,
+        peer: PeerId,
+        encoded: &Bytes,
+        proof: &Bytes,
+    ) -> Result<Result<(), String>, StorageError> {
+        let block = match Block::decode(encoded.clone()) {
+            Ok(block) => block,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
         let height = block.height();
         if height > self.view.tip.height || height == Height::GENESIS {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let chain = self.view.chain();
         if chain.height_of(&block.hash())? == Some(height) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let validators = chain.validators(height)?;
         let ledger = &self.shared.ledger;
-        if ledger.finality.verify(&ledger.genesis.chain_id(), block.header(), proof, &validators).is_err() {
-            return Ok(());
+        if let Err(error) = ledger.finality.verify(&ledger.genesis.chain_id(), block.header(), proof, &validators) {
+            return Ok(Err(format!("block {height} {} is not ours: {error}", block.hash())));
         }
         let mut batch = Batch::new();
         batch.put(layout::CONFLICT, layout::StoredBlock::encode(&block, proof, &[]));
@@ -123,7 +136,7 @@ impl Core {
             "two final blocks at height {height}: {ours} and, from {peer}, {}; both proofs are kept",
             block.hash()
         ));
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Takes blocks at hand, in order: as many as one commit should have, so that consensus messages do not wait for all of them.
@@ -193,9 +206,13 @@ impl Core {
     }
 
     async fn blame(&mut self, peer: PeerId, why: String) {
-        tracing::warn!(%peer, why, "peer gave a block that is not final");
         self.sync.failed(self.shared.clock.now(), peer);
         self.give_up();
+        self.turn_away(peer, why).await;
+    }
+
+    async fn turn_away(&mut self, peer: PeerId, why: String) {
+        tracing::warn!(%peer, why, "peer gave a block that is not final");
         let reason = format!("gave a block that is not final: {why}");
         self.send(TransportCommand::Disconnect { peer, reason, ban_ms: BAN_MS }).await;
     }
