@@ -31,6 +31,7 @@ fn a_tiny_run_measures_everything_and_leaves_nothing_behind() {
         "latency_crash_p50_ms",
         "latency_byzantine_sync_p99_ms",
         "reads_status_per_s",
+        "accepted_per_s",
         "crash_per_s",
         "byzantine_sync_per_s",
         "catch_up_full_tx_per_s",

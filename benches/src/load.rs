@@ -30,7 +30,7 @@ const CONNECTIONS: usize = 8;
 const SIGNERS: usize = 32;
 
 /// Transactions handed in and not yet final at most: below what a pool holds by default.
-const UNDER_WAY_MAX: usize = 8_000;
+pub(crate) const UNDER_WAY_MAX: usize = 8_000;
 
 /// How long to wait when a pool is full and does not say how long.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -149,6 +149,8 @@ pub(crate) struct Loaded {
     pub(crate) late_blocks: u64,
     /// Requests repeated because a pool was full.
     pub(crate) full: usize,
+    /// From the first submission until the last was accepted.
+    pub(crate) accepted: Duration,
     /// From the first submission until all were final at all validators.
     pub(crate) took: Duration,
 }
@@ -216,23 +218,27 @@ pub(crate) fn load(network: &Network, prepared: &Prepared) -> Result<Loaded, Ben
                     if sent.is_err() {
                         progress.end();
                     }
-                    sent
+                    sent.map(|()| begun.elapsed())
                 })
             })
             .collect();
         let counted = count_final(&mut follower, &prepared.ids, &progress);
         progress.end();
+        let mut accepted = Duration::ZERO;
         for sender in senders {
-            sender.join().map_err(|_| BenchError::answer("a thread of the load panicked"))??;
+            let sent = sender.join().map_err(|_| BenchError::answer("a thread of the load panicked"))??;
+            accepted = accepted.max(sent);
         }
-        counted
+        Ok((counted?, accepted))
     })?;
+    let (counted, accepted) = counted;
     let took = everywhere(network, counted.height, begun)?;
     Ok(Loaded {
         transactions: prepared.ids.len(),
         blocks: counted.blocks,
         late_blocks: counted.late_blocks,
         full: progress.full.load(Ordering::Relaxed),
+        accepted,
         took,
     })
 }

@@ -87,6 +87,7 @@ fn main_network(
         return Ok(());
     }
     progress("throughput");
+    figures.push(throughput::accepted(options, &network, counts.runs)?);
     figures.extend(throughput::figures(options, &network, counts.runs, "crash", "throughput, crash")?);
     if options.has(Part::Memory) {
         figures.extend(memory::figures(&network, "loaded", "after load")?);
@@ -98,7 +99,8 @@ fn main_network(
     if options.has(Part::CatchUp) {
         progress("catch-up");
         let alone = if options.has(Part::Latency) { counts.latencies } else { 0 };
-        let all = counts.runs * counts.transactions.next_multiple_of(3) + alone;
+        let once = counts.transactions.next_multiple_of(3) + throughput::burst(options);
+        let all = counts.runs * once + alone;
         figures.extend(catch_up::figures(options, &mut network, Some(all), "catch_up_full", "catch-up, full blocks")?);
     }
     Ok(())

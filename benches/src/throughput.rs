@@ -6,7 +6,7 @@ use crate::{
     ceilings::{self, Checks},
     failure::BenchError,
     load::{self, Loaded, Prepared},
-    network::{Network, Node},
+    network::{self, Network, Node},
     options::Options,
     process,
     report::Figure,
@@ -58,6 +58,28 @@ pub(crate) fn figures(
         Figure::new(format!("{key}_client_cpu_us"), format!("{name}, CPU of the load"), per(client), "us/tx")
             .how("of this process, which shares the cores"),
     ])
+}
+
+/// Transactions that are handed in at once: an equal share for each validator, and all of them find room.
+pub(crate) fn burst(options: &Options) -> usize {
+    let validators = usize::from(network::VALIDATORS);
+    options.counts.transactions.min(load::UNDER_WAY_MAX) / validators * validators
+}
+
+/// How fast validators accept what comes all at once, and finds room: checked, in the pool, on its way to the others, who check it too.
+pub(crate) fn accepted(options: &Options, network: &Network, runs: usize) -> Result<Figure, BenchError> {
+    let count = burst(options);
+    let (mut rates, mut checks) = (Vec::new(), Vec::new());
+    for run in 0..runs {
+        let prepared = Prepared::sign(network, &format!("accepted/{run}"), count);
+        checks.push(ceilings::signature_checks(options.counts.ceiling_time).per_s);
+        let loaded = load::load(network, &prepared)?;
+        rates.push(loaded.transactions as f64 / loaded.accepted.as_secs_f64());
+    }
+    let ceiling = Figure::median("", "", &checks, "").value / network.validators().len().max(1) as f64;
+    let how = format!("{runs} times {count} signed transactions at 3 validators, until the last is answered");
+    let figure = Figure::median("accepted_per_s", "submissions accepted", &rates, "tx/s").how(how);
+    Ok(figure.beside("signature checks / 3", ceiling))
 }
 
 fn cpu_of(network: &Network) -> Duration {
