@@ -974,7 +974,7 @@ pub(crate) fn validator_peers(view: &View) -> Arc<[PeerId]> {
 
 #[cfg(test)]
 mod tests {
-    use quorate::{Header, Round, Timestamp, application::Admission, block::BLOCK_VERSION, merkle};
+    use quorate::application::Admission;
 
     use super::*;
     use crate::sample::{self, Judge};
@@ -992,6 +992,28 @@ mod tests {
         }
     }
 
+    /// A loop without a key whose engine wants this.
+    fn parts(
+        shared: &Arc<Shared>,
+        script: Vec<Action>,
+        transport: mpsc::Sender<TransportCommand>,
+        messages: mpsc::Receiver<Envelope>,
+        controls: mpsc::Receiver<Control>,
+    ) -> Parts {
+        Parts {
+            at_hand: AtHand::start(Arc::clone(shared)).unwrap(),
+            shared: Arc::clone(shared),
+            engine: Box::new(Scripted(script)),
+            signer: None,
+            eager_sync: false,
+            transport,
+            heads: watch::Sender::new(None),
+            messages,
+            controls,
+            serve: mpsc::channel(1).0,
+        }
+    }
+
     /// Runs the loop until it has heard all; what it sent.
     async fn run_through(
         shared: &Arc<Shared>,
@@ -1002,19 +1024,7 @@ mod tests {
         let (controls, controls_rx) = mpsc::channel(64);
         let (commands, mut transport) = mpsc::channel(64);
         heard.into_iter().chain([Control::Stop]).for_each(|control| assert!(controls.try_send(control).is_ok()));
-        let parts = Parts {
-            at_hand: AtHand::start(Arc::clone(shared)).unwrap(),
-            shared: Arc::clone(shared),
-            engine: Box::new(Scripted(script)),
-            signer: None,
-            eager_sync: false,
-            transport: commands,
-            heads: watch::Sender::new(None),
-            messages: messages_rx,
-            controls: controls_rx,
-            serve: mpsc::channel(1).0,
-        };
-        let result = run(parts).await;
+        let result = run(parts(shared, script, commands, messages_rx, controls_rx)).await;
         (result, std::iter::from_fn(|| transport.try_recv().ok()).collect())
     }
 
@@ -1065,6 +1075,42 @@ mod tests {
         assert_eq!(turned_away_for(given(9, 1)).await, None);
     }
 
+    /// Of blocks that follow each other closely the first is told at once, and the last when it is time.
+    #[tokio::test]
+    async fn peers_hear_of_the_first_block_and_of_the_last() {
+        let shared = Arc::new(sample::shared(Arc::new(Judge)));
+        let limits = BlockLimits { transactions_max: 1, bytes_max: 1 << 20, drift_ms: 0 };
+        let (mut parent_hash, mut script) = (shared.view().tip.hash, Vec::new());
+        for height in 4..8 {
+            let block = sample::next_block(&shared.view(), height, parent_hash);
+            parent_hash = block.hash();
+            script.push(Action::CheckBlock { block, limits });
+            script.push(Action::Commit { hash: parent_hash, proof: Bytes::new() });
+        }
+        let (controls, controls_rx) = mpsc::channel(1);
+        let (commands, mut transport) = mpsc::channel(64);
+        let (_messages, messages_rx) = mpsc::channel(1);
+        let parts = parts(&shared, script, commands, messages_rx, controls_rx);
+        // Sooner than it is told again in any case.
+        let wait = TICK * (SHARE_AGAIN_TICKS as u32 - 2);
+        let mut told = Vec::new();
+        let listens = async {
+            while told.last() != Some(&Height(7)) {
+                let command = tokio::time::timeout(wait, transport.recv()).await.unwrap().unwrap();
+                if let TransportCommand::Broadcast { class: Class::Sync, bytes } = command
+                    && let Some(Message::Status { height, .. }) = Message::decode(&bytes)
+                {
+                    told.push(height);
+                }
+            }
+            assert!(controls.send(Control::Stop).await.is_ok());
+        };
+        let (result, ()) = tokio::join!(run(parts), listens);
+        result.unwrap();
+        assert_eq!(told.first(), Some(&Height(4)));
+        assert!(told.len() < 4, "{told:?}");
+    }
+
     /// That nothing can be said of a transaction is no reason to drop it, and whoever can't read the state says nothing of blocks either.
     #[tokio::test]
     async fn an_application_that_can_not_look_again_at_what_waits_stops_the_loop() {
@@ -1072,22 +1118,7 @@ mod tests {
         let (view, id) = (shared.view(), TransactionId::new([9; 32]));
         let gap = Admission { sequence: 1, ..Admission::default() };
         shared.pool().insert(Instant(1), Height(3), (id, Bytes::from_static(b"state")), gap).unwrap();
-        let header = Header {
-            version: BLOCK_VERSION,
-            chain_id: shared.ledger.genesis.chain_id(),
-            height: Height(4),
-            parent_hash: view.tip.hash,
-            time: Timestamp(4),
-            creator: ValidatorIndex(0),
-            created_round: Round(0),
-            tx_root: Hash::ZERO,
-            evidence_root: Hash::ZERO,
-            app_hash: Hash::ZERO,
-            receipts_root: merkle::root(&[]),
-            validators_hash: view.validators.hash(),
-            next_validators_hash: view.validators.hash(),
-        };
-        let block = Block::new(header, &[], &[]).unwrap();
+        let block = sample::next_block(&view, 4, view.tip.hash);
         let limits = BlockLimits { transactions_max: 1, bytes_max: 1 << 20, drift_ms: 0 };
         let commit = Action::Commit { hash: block.hash(), proof: Bytes::new() };
         let script = vec![Action::CheckBlock { block, limits }, commit];

@@ -13,6 +13,7 @@ use quorate::{
     },
     block::BLOCK_VERSION,
     consensus::{Certificate, ProofError, Tip},
+    merkle,
     storage::{Batch, Snapshot, StorageError},
 };
 
@@ -42,6 +43,26 @@ pub(crate) fn block(height: u64, parent_hash: Hash, transactions: &[Bytes], evid
         next_validators_hash: Hash::ZERO,
     };
     Block::new(header, transactions, evidence).unwrap()
+}
+
+/// An empty block which is valid at `height`, with the validators of `view`.
+pub(crate) fn next_block(view: &View, height: u64, parent_hash: Hash) -> Block {
+    let header = Header {
+        version: BLOCK_VERSION,
+        chain_id: genesis().chain_id(),
+        height: Height(height),
+        parent_hash,
+        time: Timestamp(height),
+        creator: ValidatorIndex(0),
+        created_round: Round(0),
+        tx_root: Hash::ZERO,
+        evidence_root: Hash::ZERO,
+        app_hash: Hash::ZERO,
+        receipts_root: merkle::root(&[]),
+        validators_hash: view.validators.hash(),
+        next_validators_hash: view.validators.hash(),
+    };
+    Block::new(header, &[], &[]).unwrap()
 }
 
 /// Takes what begins with `y`, each from a sender of its own, panics over what begins with `p`, and fails over what begins with `s`.

@@ -158,6 +158,20 @@ fn a_block_that_was_missed_is_fetched_when_it_is_decided() {
     assert!(synced.is_empty(), "the peers had it at hand");
 }
 
+/// Rules 12, 14 and 18: what two lose between them comes by the third, late at first and then at once.
+#[test]
+fn two_that_lose_what_they_say_to_each_other_hold_nobody_up() {
+    let mut net = Net::started(3, &settings("crash", "block_interval_ms = 10\n"));
+    net.run(500);
+    net.cut.extend([(0, 1), (1, 0)]);
+    // Those who lack something show it.
+    net.run(1_000);
+    let before = net.heights();
+    net.run(1_000);
+    let made: Vec<u64> = net.heights().iter().zip(&before).map(|(now, then)| now - then).collect();
+    assert!(made.iter().all(|blocks| *blocks >= 80), "{made:?} blocks of 100 that could be");
+}
+
 #[test]
 fn a_partition_heals() {
     for model in MODELS {
